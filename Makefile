@@ -1,0 +1,41 @@
+# Developer commands. Each installs what it needs: Python packages into .venv, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Make .venv with everything that development needs
+
+$(READY): pyproject.toml requirements.txt
+	@./scripts/setup $(PYTHON) $(VENV)
+	@touch $@
+
+demo: $(READY)  ## Sweep a classifier over real digits, kill a minion on the way, look at the result
+	@$(BIN)/python examples/digits/demo.py
+
+test: $(READY)  ## Run the tests
+	@$(BIN)/python -m pytest -n auto tests
+
+check: $(READY)  ## Format, lint and strict types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(READY)  ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## Measure against peers, which it installs into .bench
+	@$(BIN)/python benchmarks/run.py
+
+soak: $(READY)  ## Run the slow proofs
+	@$(BIN)/python -m pytest -m soak tests
+
+clean:  ## Remove what these commands made
+	rm -rf $(VENV) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup demo test check format bench soak clean

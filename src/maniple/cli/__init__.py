@@ -1,0 +1,1 @@
+"""The command `maniple`: a module per verb."""

@@ -1,0 +1,97 @@
+"""The command `maniple`: finds the verb, and turns errors into a line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from maniple.errors import Exit, ManipleError
+
+VERBS: Final = {
+    "run": ("maniple.cli.run:run", "Run a command for each param of a queue, or of a list."),
+    "sweep": ("maniple.cli.sweep:sweep", "Fill a queue with params."),
+    "status": ("maniple.cli.status:status", "Show what was done, what failed, how fast."),
+    "queue": ("maniple.cli.queue:queue", "List, retry, export, show or purge a queue's tasks."),
+}
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module only when it runs, so that the command starts at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.command(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+@click.version_option(package_name="maniple", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run any program over many params, massively in parallel, and lose nothing.
+
+    \b
+    maniple run x=1..10 y=a,b -- ./a.out {x} {y}     right away
+    maniple sweep x=1..1000 -q sqlite:q.db           or keep it: fill a queue,
+    maniple run -q sqlite:q.db -j 8 -- ./a.out {x}   empty it, as often and from as many
+    maniple status                                   terminals as you like
+
+    Exit codes: 0 all well, 1 some tasks failed, 2 usage, 3 the queue or a file cannot be
+    written, 130 interrupted, 143 terminated.
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; never returns."""
+    words = sys.argv[1:] if arguments is None else arguments
+    command: list[str] | None = None
+    if "--" in words:
+        # what follows is somebody else's command: not for us to take options from
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    sys.exit(_call(words, command))
+
+
+def _call(words: list[str], command: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(
+            words, prog_name="maniple", standalone_mode=False, obj={"command": command}
+        )
+    except click.exceptions.Abort:
+        return Exit.INTERRUPTED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else error.format_message())
+        return Exit.USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        name = context.command_path if context else "maniple"
+        print(f"maniple: {error.format_message()} (see {name} --help)", file=sys.stderr)
+        return Exit.USAGE
+    except ManipleError as error:
+        print(f"maniple: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"maniple: {error.strerror or error}{where}", file=sys.stderr)
+        return Exit.BROKEN
+    return result if isinstance(result, int) else Exit.OK

@@ -1,0 +1,137 @@
+"""`maniple run`: empty a queue, or run over a list of params right away."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from maniple.cli.options import Duration, params_of, queue_url, space_options
+from maniple.errors import UsageError
+
+OUTPUTS = ("group", "live", "none")
+
+
+@click.command()
+@click.argument("words", metavar="[PARAMS]... -- COMMAND...", nargs=-1)
+@click.option(
+    "-q", "--queue", "url", metavar="URL", help="Queue to empty. Default: $MANIPLE_QUEUE."
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="How many minions. Default: the processors there are.",
+)
+@space_options
+@click.option("--shell", is_flag=True, help="Run the words through sh; params are quoted.")
+@click.option(
+    "--timeout", "--time-limit", type=Duration(), metavar="TIME", help="Limit of one attempt."
+)
+@click.option(
+    "--retries", type=click.IntRange(min=0), default=0, help="More attempts for a failed task."
+)
+@click.option(
+    "--backoff",
+    type=Duration(),
+    default=1.0,
+    metavar="TIME",
+    help="Pause before the first retry; doubles with each. Default: 1s.",
+)
+@click.option(
+    "--halt",
+    default="never",
+    metavar="WHEN",
+    help="Start no more tasks after: first (failure), N (failures), N% (of the tasks), never.",
+)
+@click.option(
+    "--lease",
+    type=Duration(),
+    default=30.0,
+    metavar="TIME",
+    help="A silent minion's task runs again after this. Default: 30s.",
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=256, help="Most tasks leased at a time."
+)
+@click.option("--no-wait", is_flag=True, help="Leave while others still hold tasks.")
+@click.option(
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="group",
+    help="Pass output on when a task has ended (group), at once (live), or not. Default: group.",
+)
+@click.option("--output-dir", metavar="DIR", help="Keep each task's output in files there.")
+@click.option("--results", metavar="FILE", help="Append results, with params: .jsonl or .csv.")
+@click.option(
+    "--report",
+    metavar="DIR",
+    help="Event files, for maniple status. Default: minion-report, when a queue is named.",
+)
+@click.option("--no-report", is_flag=True, help="Write no event files.")
+@click.option("--dry-run", is_flag=True, help="Print the commands, run nothing.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.pass_obj
+def run(obj: dict[str, Any], words: tuple[str, ...], url: str | None, **options: Any) -> int:
+    """Run a command for each param: of a queue (-q), of PARAMS, or of standard input.
+
+    \b
+    {x} {}           a field of the param; the whole param (else appended as words)
+    {#} {%}          number of the task; slot of the minion
+    {/} {//} {.}     base name, folder, without ending; {@} the param as JSON
+    {{x}}            literally {x}
+
+    \b
+    seq 10 | maniple run -- ./a.out
+    maniple run x=1..10 y=a,b -j 4 -- ./a.out {x} {y}
+    maniple run -q sqlite:q.db --retries 2 --timeout 1h -- ./a.out {x}
+    """  # noqa: D301 - \b is click's mark
+    from maniple.minion.campaign import Campaign, Halt, Plan
+    from maniple.sweep.template import Template
+
+    command = obj.get("command")
+    if not command:
+        raise UsageError("which command? write it after --: maniple run x=1..10 -- ./a.out {x}")
+    template = Template(command)
+    if options["shell"]:
+        template.shell  # noqa: B018 - compiled below, where a param is at hand
+    named = queue_url(url)
+    params = None
+    if words:
+        params = params_of(
+            words,
+            zipped=options["zipped"],
+            samples=options["samples"],
+            seed=options["seed"],
+            text=options["text"],
+        )
+    report = options["report"] or os.environ.get("MANIPLE_REPORT")
+    if report is None and named is not None:
+        report = "minion-report"
+    plan = Plan(
+        template=template,
+        url=named,
+        params=params,
+        jobs=options["jobs"] or os.cpu_count() or 1,
+        shell=options["shell"],
+        time_limit=options["timeout"],
+        retries=options["retries"],
+        backoff=options["backoff"],
+        halt=Halt.parse(options["halt"]),
+        lease=options["lease"],
+        batch=options["batch"],
+        wait=not options["no_wait"],
+        output=options["output"],
+        output_dir=options["output_dir"],
+        results=options["results"],
+        report=None if options["no_report"] else report,
+        quiet=options["quiet"],
+    )
+    campaign = Campaign(plan)
+    if options["dry_run"]:
+        return campaign.show()
+    if params is None and named is None and sys.stdin is not None and sys.stdin.isatty():
+        print("maniple: reading params from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
+    return int(campaign.run())

@@ -1,0 +1,1 @@
+"""What joins a queue, a runner and reporters."""

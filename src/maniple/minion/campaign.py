@@ -1,0 +1,406 @@
+"""What `maniple run` does: open or make the queue, feed it, run a crew on it, tell how it went."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from maniple.errors import Exit, ManipleError, StorageError, UsageError
+from maniple.minion.book import Policy
+from maniple.minion.crew import Crew
+from maniple.minion.feed import AHEAD, Feed, LineFeed, TaskFeed
+from maniple.minion.minion import Minion
+from maniple.minion.progress import Progress, duration, say
+from maniple.minion.tally import Tally
+from maniple.queue import Queue, QueueStats, State
+from maniple.runner import Cancel, Context
+from maniple.runners.output import Lock, directory_output, forward
+from maniple.runners.process import Output, ProcessRunner
+from maniple.sweep.template import Template
+from maniple.task import Task
+from maniple.urls import open_queue, redact, split_url
+
+LOOK_SECONDS: Final = 0.25
+SHOWN_FAILURES: Final = 5
+
+
+class Halt(NamedTuple):
+    """When to start no more tasks: after so many failures, or such a share of all tasks."""
+
+    failures: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Halt:
+        """Read `first`, `never`, a number or a percentage.
+
+        Raises:
+            UsageError: it is none of them.
+        """
+        if text == "never":
+            return cls()
+        if text == "first":
+            return cls(failures=1)
+        with suppress(ValueError):
+            if text.endswith("%") and 0 < (share := float(text[:-1])) <= 100:  # noqa: PLR2004 - per cent
+                return cls(share=share / 100)
+            if (failures := int(text)) > 0:
+                return cls(failures=failures)
+        raise UsageError(f"--halt takes first, never, a number or a percentage, not {text!r}")
+
+    def reached(self, failed: int, total: int, *, more: bool) -> bool:
+        """Tell whether it is time; with `more` to come, few tasks are not judged by a share."""
+        if self.failures is not None and failed >= self.failures:
+            return True
+        if self.share is None or not failed:
+            return False
+        return failed >= self.share * max(total, FEW_TASKS if more else 1)
+
+
+FEW_TASKS: Final = 100
+
+
+class Plan(NamedTuple):
+    """What is to be run, and how. Times are in seconds.
+
+    Attributes:
+        template: the command.
+        url: of the queue, or None: one that lives as long as the run.
+        params: to put on the queue first; None and no URL: the lines of standard input.
+    """
+
+    template: Template
+    url: str | None
+    params: Iterator[Any] | None
+    jobs: int
+    shell: bool = False
+    time_limit: float | None = None
+    retries: int = 0
+    backoff: float = 1.0
+    halt: Halt = Halt()
+    lease: float = 30.0
+    batch: int = 256
+    wait: bool = True
+    output: str = "group"
+    output_dir: str | None = None
+    results: str | None = None
+    report: str | None = None
+    quiet: bool = False
+
+
+class Campaign:
+    """One run of `maniple run`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._scratch: str | None = None
+        self._lines: Any = None
+        url = plan.url
+        if url is not None and split_url(url)[0] == "memory":
+            raise UsageError("memory: lives in one process; take sqlite:FILE, or leave -q out")
+        self._source = url
+        self._own = url is None or split_url(url)[0] == "file"
+        if plan.params is not None and url is not None and self._own:
+            raise UsageError(f"params cannot be added to {url}: name sqlite:FILE or dir:FOLDER")
+
+    def show(self) -> int:
+        """Print the commands that would run; take nothing."""
+        plan = self._plan
+        if plan.params is not None or self._own:
+            params: Iterator[tuple[int, Any]] = enumerate(self._listed(), 1)
+        else:
+            assert plan.url is not None  # noqa: S101 - otherwise the queue is our own
+            queue = open_queue(plan.url, create=False)
+            params = ((r.task.number, r.task.param) for r in queue.records(State.WAITING))
+        for number, param in params:
+            if plan.shell:
+                line = plan.template.shell(param, number=number, slot=1)
+            else:
+                line = shlex.join(plan.template.words(param, number=number, slot=1))
+            sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+        return Exit.OK
+
+    def _listed(self) -> Iterator[Any]:
+        if self._plan.params is not None:
+            yield from self._plan.params
+            return
+        from maniple.sweep.sources import from_lines
+
+        rest = split_url(self._plan.url)[1] if self._plan.url else ""
+        if rest in {"", "-"}:
+            yield from from_lines(sys.stdin.buffer)
+            return
+        try:
+            with open(rest, "rb") as file:
+                yield from from_lines(file)
+        except OSError as error:
+            raise UsageError(f"cannot read params from {rest}: {error.strerror}") from None
+
+    def run(self) -> Exit:
+        """Run it; return the exit code."""
+        try:
+            return self._run()
+        finally:
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _run(self) -> Exit:
+        plan = self._plan
+        feed: Feed | None = None
+        if self._own:
+            self._scratch = tempfile.mkdtemp(prefix="maniple-")
+            url = f"sqlite:{self._scratch}/queue.db"
+        else:
+            assert plan.url is not None  # noqa: S101 - otherwise the queue is our own
+            url = plan.url
+        # what needs no queue is checked before there is one
+        self._check_places()
+        if self._own and plan.params is None:
+            feed = self._line_feed()
+        elif plan.params is not None:
+            salt = count(1)
+            make: Callable[[Any], Task] = (
+                (lambda param: Task.of(param, next(salt))) if self._own else Task.of
+            )
+            feed = TaskFeed(self._checked(make))
+        queue = open_queue(url, create=feed is not None)
+        try:
+            if feed is not None:
+                feed.step(queue) if feed.fd is None else None
+            else:
+                self._check_first(queue)
+            return self._work(url, queue, feed)
+        finally:
+            with suppress(ManipleError):
+                queue.close()
+
+    def _checked(self, make: Callable[[Any], Task]) -> Iterator[Task]:
+        """Make tasks, and check the first param against the command."""
+        assert self._plan.params is not None  # noqa: S101 - only called when there are
+        for number, param in enumerate(self._plan.params):
+            if number == 0:
+                self._check(param)
+            yield make(param)
+
+    def _check(self, param: Any) -> None:
+        self._plan.template.check(param)
+        if self._plan.shell:
+            self._plan.template.shell(param, number=1, slot=1)
+
+    def _check_first(self, queue: Queue) -> None:
+        """A misspelt placeholder is one error now, not a failure of each task."""
+        for record in queue.records(State.WAITING):
+            self._check(record.task.param)
+            return
+
+    def _check_places(self) -> None:
+        plan = self._plan
+        if plan.results is not None:
+            from maniple.sweep.results import ResultFile
+
+            ResultFile(plan.results).close()
+        for folder in (plan.report, plan.output_dir):
+            if folder is None:
+                continue
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from None
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise StorageError(f"cannot write to the folder {folder}: not permitted")
+
+    def _line_feed(self) -> LineFeed:
+        from maniple.queues.lines import LinesQueue
+
+        rest = split_url(self._plan.url)[1] if self._plan.url else ""
+        if rest in {"", "-"}:
+            fd = sys.stdin.fileno() if sys.stdin is not None else os.open(os.devnull, os.O_RDONLY)
+            return LineFeed(LinesQueue("-", source=fd), fd)
+        lines = LinesQueue(rest)
+        return LineFeed(lines, os.open(rest, os.O_RDONLY | os.O_CLOEXEC))
+
+    def _work(self, url: str, queue: Queue, feed: Feed | None) -> Exit:
+        plan = self._plan
+        tally = Tally(plan.jobs)
+        tally.filling = feed is not None and not feed.ended
+        began = time.monotonic()
+        with Lock() as lock:
+            crew = Crew(
+                plan.jobs,
+                lambda slot: self._minion(url, slot, tally, lock.held),
+                tally,
+                self._scratch,
+            )
+            progress = None
+            if not plan.quiet:
+                progress = Progress(sys.stderr, lock.held, began)
+            trouble: ManipleError | None = None
+            crew.start()
+            try:
+                trouble = self._watch(crew, queue, feed, progress)
+            finally:
+                crew.end()
+                if progress is not None:
+                    progress.clear()
+        if trouble is not None:
+            raise trouble
+        return self._tell(crew, queue, time.monotonic() - began)
+
+    def _watch(
+        self, crew: Crew, queue: Queue, feed: Feed | None, progress: Progress | None
+    ) -> ManipleError | None:
+        """Feed the queue and look at the numbers until all minions have left."""
+        halt = self._plan.halt
+        tally = crew.tally
+        full = False
+        ready = False
+        while crew.running:
+            try:
+                if feed is not None and not feed.ended and not full and (
+                    feed.fd is None or ready
+                ):
+                    feed.step(queue)
+                    tally.filling = not feed.ended
+                now = time.monotonic()
+                feeding = tally.filling
+                if halt != Halt() and not tally.halted:
+                    total = queue.stats().total or 0
+                    if halt.reached(tally.total().failed, total, more=feeding):
+                        tally.halt()
+                        feed = None
+                        tally.filling = False
+                if feeding:
+                    full = (queue.stats().waiting or 0) > AHEAD
+                if progress is not None and progress.due(now):
+                    progress.show(queue.stats(), now, more=feeding)
+            except ManipleError as error:
+                return error
+            watching = feed is not None and not feed.ended and not full
+            patience = 0.0 if watching and feed is not None and feed.fd is None else LOOK_SECONDS
+            if halt != Halt():
+                patience = min(patience, 0.05)
+            ready = crew.wait(patience, feed.fd if watching and feed is not None else None)
+        return None
+
+    def _minion(
+        self, url: str, slot: int, tally: Tally, lock: Callable[[], AbstractContextManager[Any]]
+    ) -> int:
+        """What the process of one minion does."""
+        plan = self._plan
+        queue = open_queue(url, create=False)
+        sink = None
+        if plan.results is not None:
+            from maniple.sweep.results import ResultFile
+
+            sink = ResultFile(plan.results)
+        reporters = []
+        if plan.report is not None:
+            from maniple.reporters.jsonl import JsonlReporter
+
+            reporters.append(JsonlReporter(plan.report))
+        output: Output | None = None
+        if plan.output_dir is not None:
+            output = directory_output(plan.output_dir)
+        elif plan.output == "group":
+            output = forward(lock)
+        runner = ProcessRunner(
+            self._shell_words if plan.shell else plan.template.words,
+            live=plan.output == "live" and plan.output_dir is None,
+            output=output,
+        )
+        context = Context(
+            cancel=Cancel(),
+            time_limit=plan.time_limit,
+            slot=slot,
+            running=lambda group: tally.running(slot, group),
+        )
+        policy = Policy(
+            ttl=plan.lease, retries=plan.retries, backoff=plan.backoff, batch=plan.batch
+        )
+        minion = Minion(
+            queue,
+            runner,
+            reporters,
+            policy=policy,
+            context=context,
+            sink=sink,
+            tally=tally,
+            wait=plan.wait,
+        )
+        try:
+            minion.run()
+        finally:
+            if sink is not None:
+                sink.close()
+            queue.close()
+        return Exit.OK
+
+    def _shell_words(self, param: Any, *, number: int, slot: int) -> list[str]:
+        return ["/bin/sh", "-c", self._plan.template.shell(param, number=number, slot=slot)]
+
+    def _tell(self, crew: Crew, queue: Queue, took: float) -> Exit:
+        """Say how it went; choose the exit code."""
+        plan = self._plan
+        counted = crew.tally.total()
+        try:
+            stats = queue.stats()
+        except ManipleError:
+            if crew.broken:
+                return Exit.BROKEN
+            raise
+        code = Exit.OK
+        if crew.broken:
+            code = Exit.BROKEN
+        elif crew.stopped_by:
+            code = Exit(min(128 + crew.stopped_by, Exit.TERMINATED))
+        elif counted.failed or stats.failed or crew.tally.halted:
+            code = Exit.SOME_FAILED
+        if plan.quiet:
+            return code
+        parts = [f"{counted.done} {_tasks(counted.done)} done in {duration(took)}"]
+        if counted.done:
+            parts[0] += f" ({counted.done / took:.0f}/s)" if took > 0 else ""
+        if crew.lost:
+            parts.append(f"{crew.lost} {'minion' if crew.lost == 1 else 'minions'} killed, replaced")
+        if crew.stopped_by or crew.broken or crew.tally.halted:
+            left = (stats.waiting or 0) + (stats.delayed or 0)
+            parts.append(f"stopped with {left} {_tasks(left)} left")
+        say("; ".join(parts))
+        if stats.failed:
+            self._tell_failures(queue, stats)
+        elif (crew.stopped_by or crew.broken) and not self._own:
+            say("run the same command again to go on")
+        return code
+
+    def _tell_failures(self, queue: Queue, stats: QueueStats) -> None:
+        failed = stats.failed or 0
+        say(f"{failed} {_tasks(failed)} failed:")
+        for shown, record in enumerate(queue.records(State.FAILED)):
+            if shown == SHOWN_FAILURES:
+                print(f"  and {failed - shown} more", file=sys.stderr)
+                break
+            error = record.failure.error.strip() if record.failure else ""
+            text = record.task.data.decode("utf-8", "replace")
+            line = error.rpartition("\n")[2]
+            print(f"  {_cut(text)}: {_cut(line)}", file=sys.stderr)
+        if self._own:
+            say("with -q sqlite:FILE failed tasks and their output are kept, and can be retried")
+        else:
+            url = shlex.quote(redact(self._plan.url or ""))
+            say(f"see them: maniple queue failed -q {url}; again: maniple queue retry -q {url}")
+
+
+def _tasks(number: int) -> str:
+    return "task" if number == 1 else "tasks"
+
+
+def _cut(text: str, width: int = 100) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,73 @@
+"""A process that outlives a crew which is killed as a whole, just long enough to end its tasks.
+
+Minions die with their crew's first process, and that process ends what its minions leave. Only
+when all of them are killed at one stroke would their tasks run on, unwatched; the guard, in a
+session of its own, notices by a pipe that nobody holds open any more.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from contextlib import suppress
+
+from maniple import proctree
+from maniple.minion.tally import Tally
+
+GRACE_SECONDS = 0.2
+
+
+class Guard:
+    """Starts the guard; `end` it when the crew has ended by itself.
+
+    Args:
+        tally: tells which process groups run tasks.
+        scratch: a folder to remove in the end, or None.
+    """
+
+    def __init__(self, tally: Tally, scratch: str | None = None) -> None:
+        # minions inherit the writing end, the programs that they start do not
+        watched, self._alive = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._alive)
+                _watch(watched, tally, scratch)
+            finally:
+                os._exit(0)
+        os.close(watched)
+
+    def end(self) -> None:
+        """Close our end of the pipe, and wait for the guard to go."""
+        os.close(self._alive)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    @property
+    def pid(self) -> int:
+        """The guard's process."""
+        return self._pid
+
+
+def _watch(watched: int, tally: Tally, scratch: str | None) -> None:
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # whoever reads the crew's output must not have to wait for the guard
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.read(watched, 1)
+    groups = tally.groups()
+    below = [pid for group in groups for pid in proctree.descendants(group)]
+    for group in groups:
+        proctree.signal_group(group, signal.SIGTERM)
+    if groups:
+        time.sleep(GRACE_SECONDS)
+    for group in groups:
+        proctree.signal_group(group, signal.SIGKILL)
+    proctree.signal_all(below, signal.SIGKILL)
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)

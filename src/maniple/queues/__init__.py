@@ -1,0 +1,1 @@
+"""Queue backends: one file each."""

@@ -1,0 +1,1 @@
+"""What tasks run: one file per kind."""

@@ -1,0 +1,277 @@
+"""The runner for programs: a process group for each attempt, started by posix_spawn.
+
+posix_spawn and one wait are the cheapest way that Python has to run a program. Output goes to
+unlinked files and not to pipes, so that nobody has to read while the program runs, and a program
+that writes nothing costs two fstat calls.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from maniple import proctree
+from maniple.errors import ManipleError
+from maniple.runner import Context, Outcome
+from maniple.task import Task
+
+KEPT_OUTPUT: Final = 1 << 20
+GRACE_SECONDS: Final = 0.5
+_DEFAULT_SIGNALS: Final = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+
+
+class Command(Protocol):
+    """Makes the words of a command out of a param (see `maniple.sweep.template`)."""
+
+    def __call__(self, param: Any, *, number: int, slot: int) -> list[str]:
+        """Give the program and its arguments."""
+        ...
+
+
+class Output(Protocol):
+    """Where captured output goes when an attempt has ended."""
+
+    def __call__(self, task: Task, outcome: Outcome, stdout: int | None, stderr: int | None) -> None:
+        """Take the open files of what was printed (None: nothing was); read them with pread."""
+        ...
+
+
+class ProcessRunner:
+    """Runs a command for each task.
+
+    Args:
+        command: makes the words from the param.
+        live: let the program write to our own output instead of capturing it.
+        output: called after each attempt that printed something.
+        environment: of the programs; `MANIPLE_*` variables are added.
+        grace: seconds between TERM and KILL.
+    """
+
+    calls_meanwhile = True
+
+    def __init__(
+        self,
+        command: Command,
+        *,
+        live: bool = False,
+        output: Output | None = None,
+        environment: dict[str, str] | None = None,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self._command = command
+        self._live = live
+        self._output = output
+        self._environment = dict(os.environ if environment is None else environment)
+        self._grace = grace
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._files: list[int] = []
+
+    def run(self, task: Task, context: Context) -> Outcome:
+        """Run one attempt: start, wait, end the whole group, tell how it went."""
+        start = time.time()
+        param = task.param
+        try:
+            words = self._command(param, number=task.number, slot=context.slot)
+        except ManipleError as error:
+            return Outcome(
+                ok=False, start=start, end=start, cause=type(error).__name__, error=str(error)
+            )
+        streams = self._streams()
+        pid = self._spawn(words, task, context, streams)
+        if isinstance(pid, Outcome):
+            return pid
+        ended = False
+        status = 0
+        limit = None if context.time_limit is None else time.monotonic() + context.time_limit
+        context.running(pid)
+        try:
+            context.meanwhile()
+            ended = _wait(pid, context, limit)
+        finally:
+            if ended:
+                # the leader is still a zombie here, so its group's number cannot be another's
+                proctree.signal_group(pid, signal.SIGKILL)
+                status = os.waitpid(pid, 0)[1]
+            else:
+                status = proctree.end_tree(pid, grace=self._grace)
+            context.running(0)
+        outcome = _outcome(start, status, ended=ended, context=context)
+        if streams:
+            self._collect(task, outcome, streams)
+        if not outcome.ok and outcome.error is not None and (said := _last_line(outcome)):
+            outcome.error = f"{outcome.error}: {said}"
+        return outcome
+
+    def _streams(self) -> tuple[int, int] | None:
+        if self._live:
+            return None
+        if not self._files:
+            import fcntl
+
+            for _ in range(2):
+                with tempfile.TemporaryFile(prefix="maniple-") as file:
+                    fd = os.dup(file.fileno())
+                # a program writes at the end, wherever the one before it stopped
+                fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+                self._files.append(fd)
+        return self._files[0], self._files[1]
+
+    def _spawn(
+        self, words: Sequence[str], task: Task, context: Context, streams: tuple[int, int] | None
+    ) -> int | Outcome:
+        environment = self._environment.copy()
+        environment["MANIPLE_PARAM"] = os.fsdecode(task.data)
+        environment["MANIPLE_TASK"] = task.id
+        environment["MANIPLE_NUMBER"] = str(task.number)
+        environment["MANIPLE_ATTEMPT"] = str(task.attempt)
+        environment["MANIPLE_SLOT"] = str(context.slot)
+        actions = [(os.POSIX_SPAWN_DUP2, self._null, 0)]
+        if streams:
+            actions += [(os.POSIX_SPAWN_DUP2, streams[0], 1), (os.POSIX_SPAWN_DUP2, streams[1], 2)]
+        home = None
+        now = time.time()
+        try:
+            if context.directory is not None:
+                home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+                os.chdir(context.directory)
+            return os.posix_spawnp(
+                words[0],
+                words,
+                environment,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        except FileNotFoundError:
+            cause, error = "not found", f"there is no command {words[0]!r}"
+        except PermissionError:
+            cause, error = "not executable", f"{words[0]!r} cannot be executed: not permitted"
+        except (OSError, ValueError) as problem:
+            if (
+                isinstance(problem, OSError)
+                and problem.filename is None
+                and "too long" in str(problem)
+            ):
+                cause, error = "too long", "the param is too long for a command line: read it " \
+                    "from the environment variable MANIPLE_PARAM, or from a file"
+            else:
+                cause, error = "cannot start", f"{words[0]!r} cannot be started: {problem}"
+        finally:
+            if home is not None:
+                os.fchdir(home)
+                os.close(home)
+        return Outcome(ok=False, start=now, end=time.time(), cause=cause, error=error)
+
+    def _collect(self, task: Task, outcome: Outcome, streams: tuple[int, int]) -> None:
+        sizes = [os.fstat(fd).st_size for fd in streams]
+        if not any(sizes):
+            return
+        outcome.stdout, outcome.stderr = (
+            _tail(fd, size, KEPT_OUTPUT) for fd, size in zip(streams, sizes, strict=True)
+        )
+        if self._output is not None and not outcome.interrupted:
+            out, err = (fd if size else None for fd, size in zip(streams, sizes, strict=True))
+            self._output(task, outcome, out, err)
+        for fd, size in zip(streams, sizes, strict=True):
+            if size:
+                os.ftruncate(fd, 0)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for fd in (*self._files, self._null):
+            with suppress(OSError):
+                os.close(fd)
+        self._files.clear()
+
+
+def _wait(pid: int, context: Context, limit: float | None) -> bool:
+    """Wait for the end of a child; False when time is up or the minion must stop."""
+    if context.cancel.requested:
+        return False
+    poll = select.poll()
+    poll.register(context.cancel, select.POLLIN)
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return _wait_by_looking(pid, poll, context, limit)
+    try:
+        poll.register(handle, select.POLLIN)
+        while True:
+            timeout = None if limit is None else max(0.0, (limit - time.monotonic()) * 1000)
+            ready = poll.poll(timeout)
+            if any(fd == handle for fd, _ in ready):
+                return True
+            if ready or (limit is not None and time.monotonic() >= limit):
+                return False
+    finally:
+        os.close(handle)
+
+
+def _wait_by_looking(
+    pid: int, poll: select.poll, context: Context, limit: float | None
+) -> bool:
+    """Wait where there are no process descriptors: look again and again, ever more seldom."""
+    nap = 0.5
+    while not proctree.has_ended(pid):
+        if context.cancel.requested or (limit is not None and time.monotonic() >= limit):
+            return False
+        poll.poll(nap)
+        nap = min(nap * 1.5, 20)
+    return True
+
+
+def _outcome(start: float, status: int, *, ended: bool, context: Context) -> Outcome:
+    end = time.time()
+    code = os.waitstatus_to_exitcode(status)
+    if not ended and context.cancel.requested:
+        return Outcome(ok=False, start=start, end=end, exit_code=code, interrupted=True)
+    if not ended:
+        error = f"ran longer than the time limit of {context.time_limit:g} s, and was ended"
+        return Outcome(
+            ok=False, start=start, end=end, exit_code=code, cause="time limit", error=error
+        )
+    if code == 0:
+        return Outcome(ok=True, start=start, end=end, exit_code=0)
+    if code < 0:
+        name = signal_name(-code)
+        return Outcome(
+            ok=False, start=start, end=end, exit_code=code, cause=name, error=f"killed by {name}"
+        )
+    return Outcome(
+        ok=False,
+        start=start,
+        end=end,
+        exit_code=code,
+        cause=f"exit {code}",
+        error=f"exit status {code}",
+    )
+
+
+def signal_name(number: int) -> str:
+    """Name a signal, as far as it has a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _tail(fd: int, size: int, limit: int) -> bytes:
+    return os.pread(fd, min(size, limit), max(0, size - limit)) if size else b""
+
+
+def _last_line(outcome: Outcome) -> str:
+    text = (outcome.stderr.strip() or outcome.stdout.strip())[-2000:]
+    return text.rpartition(b"\n")[2].decode("utf-8", "replace").strip()[:500]

@@ -1,0 +1,1 @@
+"""Statistics over events: read, drawn in the terminal, written as a page."""

@@ -1,0 +1,5 @@
+"""The suites live outside of test files; their assertions explain themselves all the same."""
+
+import pytest
+
+pytest.register_assert_rewrite("conformance.queue_suite")

@@ -1,0 +1,42 @@
+"""A minion for the conformance suite: drains a queue and writes down every lease and every ack."""
+
+import os
+import random
+import signal
+import sys
+import time
+
+from maniple.urls import open_queue
+
+url, events, seed, *hold = sys.argv[1:]
+log = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+chance = random.Random(int(seed))
+
+
+def note(what, leases, at):
+    os.write(log, "".join(f"{what} {lease.task.number} {at}\n" for lease in leases).encode())
+
+
+queue = open_queue(url, create=False)
+started = False
+while True:
+    began = time.monotonic_ns()
+    leases = queue.lease(chance.randint(1, 6), 60.0, wait=0.02)
+    note("leased", leases, began)
+    if leases and not started:
+        started = True
+        os.write(1, b"x")
+    if leases and hold:
+        signal.pause()
+    if not leases:
+        if queue.stats().drained:
+            break
+        continue
+    time.sleep(chance.uniform(0, 0.003))
+    if chance.random() < 0.1:
+        back = leases.pop()
+        queue.nack([back], attempted=False)
+        note("returned", [back], began)
+    lost = queue.ack(leases)
+    note("acked", [lease for lease in leases if lease not in lost], time.monotonic_ns())
+queue.close()
