@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maniple.minion.book import Policy as Policy
     from maniple.minion.decorator import minionize as minionize
     from maniple.minion.minion import Minion as Minion
+    from maniple.minion.work import work as work
     from maniple.queue import Failure as Failure
     from maniple.queue import Lease as Lease
     from maniple.queue import Queue as Queue
@@ -53,6 +54,7 @@ _PUBLIC = {
     "map": "maniple.sweep.map",
     "minionize": "maniple.minion.decorator",
     "open_queue": "maniple.urls",
+    "work": "maniple.minion.work",
 }
 
 __all__ = list(_PUBLIC)  # noqa: PLE0605 - the table above is the list

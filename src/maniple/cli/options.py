@@ -61,7 +61,9 @@ def need_queue(url: str | None) -> str:
 def space_options(command: Any) -> Any:
     """Add the options that say how params are made."""
     for option in (
-        click.option("--zip", "zipped", metavar="X,Y", multiple=True, help="Axes that go together."),
+        click.option(
+            "--zip", "zipped", metavar="X,Y", multiple=True, help="Axes that go together."
+        ),
         click.option("--samples", type=click.IntRange(min=1), help="Draws of the random axes."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
         click.option("--text", is_flag=True, help="Keep all values as text."),
@@ -91,8 +93,7 @@ def params_of(
     for file in files:
         if not os.path.exists(file):
             raise UsageError(
-                f"{file!r} is neither a param (x=1..10, y=a,b) nor a file; "
-                "a command goes after --"
+                f"{file!r} is neither a param (x=1..10, y=a,b) nor a file; a command goes after --"
             )
     found: list[Iterator[Any]] = []
     random_file = not axes and any(f.lower().endswith((".yaml", ".yml")) for f in files)
@@ -101,7 +102,5 @@ def params_of(
         found.append(params(axes, zipped=groups, samples=samples, seed=seed, text=text))
     for file in files:
         is_yaml = file.lower().endswith((".yaml", ".yml"))
-        found.append(
-            from_file(file, text=text, samples=samples if is_yaml else None, seed=seed)
-        )
+        found.append(from_file(file, text=text, samples=samples if is_yaml else None, seed=seed))
     return chain.from_iterable(found)

@@ -45,9 +45,7 @@ def _writer(record: Record) -> dict[str, Any]:
         "param": task.param,
     }
     if failure is not None:
-        row.update(
-            cause=failure.cause, error=failure.error, output=failure.output, at=failure.at
-        )
+        row.update(cause=failure.cause, error=failure.error, output=failure.output, at=failure.at)
     return row
 
 
@@ -135,7 +133,9 @@ def _failed_id(opened: Queue, key: str) -> str:
 @queue.command()
 @queue_option
 @click.option("--state", type=click.Choice(STATES), help="Only tasks in this state.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="Default: by the ending.")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv"]), help="Default: by the ending."
+)
 @click.option("-o", "--to", "path", metavar="FILE", help="Default: standard output.")
 def export(url: str | None, state: str | None, form: str | None, path: str | None) -> None:
     """Write the tasks, with their states, as JSON Lines or CSV."""

@@ -22,7 +22,7 @@ OUTPUTS = ("group", "live", "none")
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1000),
     help="How many minions. Default: the processors there are.",
 )
 @space_options

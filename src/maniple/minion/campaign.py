@@ -264,9 +264,7 @@ class Campaign:
         ready = False
         while crew.running:
             try:
-                if feed is not None and not feed.ended and not full and (
-                    feed.fd is None or ready
-                ):
+                if feed is not None and not feed.ended and not full and (feed.fd is None or ready):
                     feed.step(queue)
                     tally.filling = not feed.ended
                 now = time.monotonic()
@@ -369,7 +367,9 @@ class Campaign:
         if counted.done:
             parts[0] += f" ({counted.done / took:.0f}/s)" if took > 0 else ""
         if crew.lost:
-            parts.append(f"{crew.lost} {'minion' if crew.lost == 1 else 'minions'} killed, replaced")
+            parts.append(
+                f"{crew.lost} {'minion' if crew.lost == 1 else 'minions'} killed, replaced"
+            )
         if crew.stopped_by or crew.broken or crew.tally.halted:
             left = (stats.waiting or 0) + (stats.delayed or 0)
             parts.append(f"stopped with {left} {_tasks(left)} left")

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from maniple import owner
-from maniple.errors import NotSupportedError
 from maniple.queue import (
     MAX_LAPSES,
     Failure,
@@ -36,7 +35,6 @@ from maniple.task import Task
 
 DEFAULT_DIRECTORY: Final = "sweeps"
 POLL_SECONDS: Final = 0.05
-RECLAIM_SECONDS: Final = 0.2
 
 
 class Token(NamedTuple):
@@ -50,7 +48,7 @@ class ExecoQueue:
     """The queue `execo:DIR`; plain users of execo may work on the folder at the same time.
 
     A param in progress without a note (another tool took it) is left alone, and counted nowhere,
-    until `retry` names it. Numbers are given to tasks when they are first taken.
+    until `retry` names it.
 
     Args:
         rest: the folder, made by `ParamSweeper(DIR, sweeps=..., save_sweeps=True)` or by `put`.
@@ -84,8 +82,6 @@ class ExecoQueue:
         self._watch = Watch(clock, self._clock_name)
         self._skipped: set[str] = set()
         self._skipper: Any = None
-        self._keys: dict[Any, str] = {}
-        self._reclaim_at = 0.0
         self._folder = Folder(directory, create=create)
         self._notes = self._folder.notes
 
@@ -95,12 +91,10 @@ class ExecoQueue:
         with self._folder.work() as sweeper:
             for one in () if sweeper is None else sweeper.get_sweeps():
                 new.pop(task_of(one).id, None)
-            if new:
-                self._folder.extend([task.param for task in new.values()])
-        return len(new)
+            return self._folder.extend(list(new.values())) if new else 0
 
     def lease(self, limit: int, ttl: float, wait: float = 0.0) -> list[Lease]:
-        """Take up to `limit` tasks, in execo's order, which is none."""
+        """Take up to `limit` tasks: those that came back first, then by their number."""
         deadline = self._clock() + wait
         while True:
             if limit > 0:
@@ -114,15 +108,9 @@ class ExecoQueue:
             time.sleep(min(left, POLL_SECONDS))
 
     def _take(self, sweeper: Any, limit: int, ttl: float) -> list[Lease]:
-        looked = self._clock() >= self._reclaim_at
-        if looked:
-            self._reclaim(sweeper)
-        leases = self._choose(sweeper, limit, ttl)
-        if not leases and not looked and self._reclaim(sweeper):
-            leases = self._choose(sweeper, limit, ttl)
-        return leases
-
-    def _choose(self, sweeper: Any, limit: int, ttl: float) -> list[Lease]:
+        notes = self._notes.all()
+        if self._reclaim(sweeper, notes):
+            notes = self._notes.all()
         failed = self._notes.failed()
         if self._skipper is not sweeper:
             self._skipper = sweeper
@@ -131,14 +119,13 @@ class ExecoQueue:
             # somebody put them back: this instance has to forget that it skipped them
             sweeper.reset()
             self._skipped.clear()
-        taken = self._notes.taken()
         leases: list[Lease] = []
         problem: list[BaseException] = []
 
-        def choose(remaining: Iterable[Any]) -> list[Any]:
+        def choose(remaining: Collection[Any]) -> list[Any]:
             try:
-                for original, task, note in self._runnable(remaining, taken, failed):
-                    leases.append(self._note(original, task, note, ttl))
+                for original in self._runnable(remaining, notes, failed):
+                    leases.append(self._note(original, notes, ttl))
                     if len(leases) == limit:
                         break
             except BaseException as error:
@@ -155,25 +142,25 @@ class ExecoQueue:
         return [lease for lease in leases if lease.token.original in got]
 
     def _runnable(
-        self, remaining: Iterable[Any], taken: set[str], failed: set[str]
-    ) -> Iterator[tuple[Any, Task, Note | None]]:
-        for original in remaining:
-            if self._keys.get(original) in failed:
-                continue
-            task = task_of(original)
-            if task.id in failed:
-                # those that are set aside are met again and again
-                self._keys[original] = task.id
-                continue
-            note = self._notes.note(task.id) if task.id in taken else None
-            if note is not None and (note.owner or not self._watch.over(task.id, note)):
-                # in somebody's hands (execo can lose that), or in its pause
-                continue
-            yield original, task, note
+        self, remaining: Collection[Any], notes: dict[str, Note], failed: set[str]
+    ) -> Iterator[Any]:
+        """Walk over what can be leased now, each once."""
+        index = self._folder.index
+        over = [k for k, note in notes.items() if not note.owner and self._watch.over(k, note)]
+        back = [original for original in index.originals(over) if original in remaining]
+        yield from back
+        given = set(back)
+        for original in index.walk(remaining):
+            key = index.key(original)
+            # in somebody's hands (execo can lose that), in its pause, or set aside
+            if key not in notes and key not in failed and original not in given:
+                given.add(original)
+                yield original
 
-    def _note(self, original: Any, task: Task, note: Note | None, ttl: float) -> Lease:
+    def _note(self, original: Any, notes: dict[str, Note], ttl: float) -> Lease:
+        task = task_of(original)
+        note = notes.get(task.id)
         attempt = note.attempt if note else 1
-        number = note.number if note else self._notes.numbers(1)
         mark = f"{random.getrandbits(64):016x}"
         self._notes.write(
             task.id,
@@ -184,22 +171,20 @@ class ExecoQueue:
                 ttl=ttl,
                 until=self._clock() + ttl,
                 attempt=attempt,
-                number=number,
                 lapses=note.lapses if note else 0,
                 clock=self._clock_name,
             ),
         )
+        number = self._folder.index.number(original)
         return Lease(Task(task.id, task.data, attempt, number), Token(mark, original))
 
-    def _reclaim(self, sweeper: Any) -> int:
+    def _reclaim(self, sweeper: Any, notes: dict[str, Note]) -> int:
         """Take back what the dead held, and what lapsed; return how many."""
-        self._reclaim_at = self._clock() + RECLAIM_SECONDS
+        dead = {name: owner.is_dead(name) for name in {note.owner for note in notes.values()}}
         stale = [
             (key, note)
-            for key in self._notes.taken()
-            if (note := self._notes.note(key)) is not None
-            and note.owner
-            and (self._watch.over(key, note) or owner.is_dead(note.owner) is True)
+            for key, note in notes.items()
+            if note.owner and (self._watch.over(key, note) or dead[note.owner] is True)
         ]
         if not stale:
             return 0
@@ -221,7 +206,7 @@ class ExecoQueue:
         lapses = note.lapses + 1
         if lapses > MAX_LAPSES:
             failure = lost_failure(lapses, self._wall())
-            self._notes.set_aside(key, Aside(failure, note.attempt, note.number))
+            self._notes.set_aside(key, Aside(failure, note.attempt))
             sweeper.skip(original)
             self._skipped.add(key)
             self._notes.forget(key)
@@ -297,13 +282,13 @@ class ExecoQueue:
                 note = self._mine(lease)
                 if note is not None:
                     key = lease.task.id
-                    self._notes.set_aside(key, Aside(failure, note.attempt, note.number))
+                    self._notes.set_aside(key, Aside(failure, note.attempt))
                     sweeper.skip(lease.token.original)
                     self._skipped.add(key)
                     self._notes.forget(key)
 
     def _census(self, sweeper: Any) -> Census:
-        return Census(sweeper, self._notes, self._watch)
+        return Census(sweeper, self._folder, self._watch)
 
     def stats(self) -> QueueStats:
         """Count the tasks; what is in progress without a note of ours is not counted."""
@@ -324,10 +309,11 @@ class ExecoQueue:
         with self._folder.work() as sweeper:
             if sweeper is None:
                 return []
+            # execo looks at its files then
             in_progress(sweeper)
             remaining = sweeper.get_remaining()
-            found = self._runnable(remaining, self._notes.taken(), self._notes.failed())
-            return [original for original, _, _ in found]
+            found = self._runnable(remaining, self._notes.all(), self._notes.failed())
+            return list(found)
 
     def records(self, state: State | None = None) -> Iterator[Record]:
         """Walk over the tasks, as they stood when the walk began."""
@@ -340,7 +326,7 @@ class ExecoQueue:
         yield from found
 
     def find(self, key: str) -> Record | None:
-        """Look a task up by the first digits of its id, or by its number while that is noted."""
+        """Look a task up by its number, or by the first digits of its id."""
         low = key.lower()
         exact = None
         matching = []
@@ -366,7 +352,7 @@ class ExecoQueue:
     def purge(self, state: State | None = None) -> int:
         """Forget the tasks of one state (never leased ones), or all."""
         if state is State.LEASED:
-            raise NotSupportedError("leased tasks cannot be purged: wait for them, or retry them")
+            return 0
         with self._folder.work() as sweeper:
             kept: list[Any] = []
             gone: list[str] = []

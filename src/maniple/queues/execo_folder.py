@@ -14,9 +14,12 @@ from typing import Any, Final
 
 from maniple import plugins
 from maniple.errors import QueueError, StorageError
+from maniple.queues.execo_index import Index
 from maniple.queues.execo_notes import OWNERS, Notes
 from maniple.queues.execo_values import original_of, task_of
+from maniple.task import Task
 
+_ORDER: Final = ".order"
 _SWEEPS: Final = "sweeps"
 _DONE: Final = "done"
 _IN_PROGRESS: Final = "inprogress"
@@ -35,6 +38,7 @@ class Folder:
 
     Attributes:
         notes: who has taken what.
+        index: the numbers of the tasks; of the sweeper that `work` gave last.
     """
 
     def __init__(self, directory: str, *, create: bool) -> None:
@@ -95,7 +99,10 @@ class Folder:
         except FileNotFoundError:
             status = None
         if status is None or not status.st_size:
-            self._sweeper = None
+            if self._sweeper is not None or self._stamp is None:
+                self._sweeper = None
+                self._indexed()
+            self._stamp = (0, 0, 0)
             return
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if stamp == self._stamp and self._sweeper is not None:
@@ -109,6 +116,7 @@ class Folder:
             raise QueueError(
                 f"the sweep in {self.directory} is damaged: {type(error).__name__}: {error}"
             ) from None
+        self._indexed()
         self._stamp = stamp
 
     @contextmanager
@@ -123,11 +131,30 @@ class Folder:
             reason = getattr(error, "strerror", None) or error
             raise StorageError(f"the sweep in {self.directory} cannot be used: {reason}") from None
 
-    def extend(self, params: list[Any]) -> None:
-        """Add params to what is iterated on. Call it within `work`."""
+    def _indexed(self) -> None:
+        path = os.path.join(self.directory, OWNERS, _ORDER)
+        self.index = Index(path, [] if self._sweeper is None else self._sweeper.get_sweeps())
+
+    def extend(self, tasks: list[Task]) -> int:
+        """Add tasks that are not in the sweep; return how many. Call it within `work`.
+
+        Of params that Python holds to be equal (1, 1.0 and True) execo keeps the first only.
+        """
         mapping = self._execo.HashableDict
-        old = [] if self._sweeper is None else list(self._sweeper.get_sweeps())
-        self.replace(old + [original_of(param, mapping) for param in params])
+        every = [] if self._sweeper is None else self.index.in_order(self._sweeper.get_sweeps())
+        have = set(every)
+        count = len(every)
+        keys = []
+        for task in tasks:
+            original = original_of(task.param, mapping)
+            if original not in have:
+                have.add(original)
+                every.append(original)
+                keys.append(task.id)
+        if keys:
+            self.index.append(keys)
+            self.replace(every)
+        return len(every) - count
 
     def replace(self, originals: list[Any], *, forget_done: bool = False) -> None:
         """Set what is iterated on. Call it within `work`.
@@ -143,13 +170,13 @@ class Folder:
             # execo takes an empty list for none given
             self._erase(_SWEEPS, _IN_PROGRESS)
             self._sweeper = None
-            return
-        if self._sweeper is None:
+        elif self._sweeper is None:
             sweeper = self._execo.ParamSweeper
             self._sweeper = sweeper(self.directory, sweeps=originals, save_sweeps=True)
         else:
             self._sweeper.set_sweeps(originals, save_sweeps=True)
             self._sweeper.full_update()
+        self._indexed()
         status = os.stat(os.path.join(self.directory, _SWEEPS))
         self._stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
 

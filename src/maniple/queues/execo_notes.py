@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from maniple.queue import Failure
 
 OWNERS: Final = "maniple-owners"
 FAILED: Final = "maniple-failed"
 _LOCK: Final = ".lock"
-_COUNTER: Final = ".count"
 _NEW: Final = ".new"
 
 
@@ -33,7 +33,7 @@ class Note(msgspec.Struct, frozen=True):
         beat: changes whenever its owner renews the lease.
         ttl: seconds that the lease lasts from each beat, or that the pause lasts.
         until: when that is over, by the owner's monotonic clock: for who shares this clock.
-        attempt, number: of the task.
+        attempt: of the task.
         lapses: how many leases have lapsed.
         clock: which clock `until` was read from.
     """
@@ -44,7 +44,6 @@ class Note(msgspec.Struct, frozen=True):
     ttl: float
     until: float
     attempt: int
-    number: int
     lapses: int = 0
     clock: str = ""
 
@@ -54,7 +53,6 @@ class Aside(msgspec.Struct, frozen=True):
 
     failure: Failure
     attempt: int
-    number: int
 
 
 Kept = TypeVar("Kept", Note, Aside)
@@ -93,9 +91,10 @@ class Notes:
             os.close(self._fd)
             self._fd = None
 
-    def taken(self) -> set[str]:
-        """List the ids that have a note."""
-        return _names(self._owners)
+    def all(self) -> dict[str, Note]:
+        """Read all notes, by task id."""
+        found = ((key, self.note(key)) for key in _names(self._owners))
+        return {key: note for key, note in found if note is not None}
 
     def failed(self) -> set[str]:
         """List the ids that were set aside."""
@@ -115,7 +114,9 @@ class Notes:
 
     def set_aside(self, key: str, aside: Aside) -> None:
         """Write why a param is set aside."""
-        _write(self._failed, key, aside)
+        failure = aside.failure
+        texts = {name: _text(getattr(failure, name)) for name in ("cause", "error", "output")}
+        _write(self._failed, key, replace(aside, failure=replace(failure, **texts)))
 
     def forget(self, key: str) -> None:
         """Remove a note."""
@@ -129,17 +130,6 @@ class Notes:
         except FileNotFoundError:
             return False
         return True
-
-    def numbers(self, count: int) -> int:
-        """Reserve numbers of tasks; return the first."""
-        path = os.path.join(self._owners, _COUNTER)
-        try:
-            with open(path, encoding="ascii") as file:
-                last = int(file.read() or 0)
-        except (FileNotFoundError, ValueError):
-            last = 0
-        _replace(path, str(last + count).encode())
-        return last + 1
 
 
 class Watch:
@@ -176,6 +166,10 @@ class Watch:
         self._seen.pop(key, None)
 
 
+def _text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _names(folder: str) -> set[str]:
     try:
         return {name for name in os.listdir(folder) if not name.startswith(".")}
@@ -192,7 +186,7 @@ def _read(folder: str, key: str, kind: type[Kept]) -> Kept | None:
 
 
 def _write(folder: str, key: str, value: msgspec.Struct) -> None:
-    data = msgspec.json.encode(value, enc_hook=str)
+    data = msgspec.json.encode(value)
     _replace(os.path.join(folder, key), data)
 
 

@@ -62,6 +62,8 @@ class FolderQueue:
         create: make it when there is none.
         clock: seconds that only grow; leases are measured with it.
         wall: seconds since the epoch; delays are measured with it, as machines must agree on them.
+        chunk: how many tasks `put` writes to a file; by default a file each for the first 2,000,
+            and more and more of them for those that follow.
 
     Raises:
         QueueError: there is no such queue, the folder is something else, or may not be used.
@@ -78,6 +80,7 @@ class FolderQueue:
         create: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        chunk: int | None = None,
     ) -> None:
         self.url = f"dir:{rest}"
         self.folder = Folder(rest, create=create)
@@ -86,7 +89,7 @@ class FolderQueue:
         self._heartbeat = Heartbeat(self.folder)
         self._claims = Claims(self.folder, self._heartbeat.name)
         self._search = Search(self.folder, self._claims, self._heartbeat.name, clock, wall)
-        self._filler = Filler(self.folder, clock)
+        self._filler = Filler(self.folder, clock, chunk)
         self._view = View(self.folder, self._filler.ids, self._claims.held, clock, wall)
         self._serial = 0
         self._next_lapse = float("inf")

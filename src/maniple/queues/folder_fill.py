@@ -37,13 +37,21 @@ R = TypeVar("R")
 class Filler:
     """Adds tasks to the folder, and takes ids off the record.
 
+    Args:
+        folder: the folder.
+        clock: by which a silent filler is taken for dead.
+        chunk: how many tasks go into a file; None lets the files grow with the queue.
+
     Attributes:
         ids: what is known of the ids.
     """
 
-    def __init__(self, folder: Folder, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, folder: Folder, clock: Callable[[], float], chunk: int | None = None
+    ) -> None:
         self._folder = folder
         self._clock = clock
+        self._chunk = chunk
         self.ids = Ids(folder)
         self._file = ""
         self._written = 0
@@ -80,7 +88,8 @@ class Filler:
                     seen.clear()
                     since = clock()
         finally:
-            if batch:
+            # what a dead filler left is finished even when there is nothing to add
+            if batch or not ids.all_ended():
                 added += self._locked(self._add, batch)
         if ids.resets != resets:
             raise self._overtaken()
@@ -141,7 +150,7 @@ class Filler:
                 time.sleep(POLL_SECONDS)
 
     def _take(self, last: str) -> bool:
-        """Make the next file, unless somebody else does; then finish what the last one left."""
+        """Make the next file, unless somebody else does; then finish what dead fillers left."""
         name = f"{int(last or 0) + 1:08d}"
         if not create_file(self._folder, name):
             return False
@@ -149,9 +158,12 @@ class Filler:
         self._record("owner", 0, owner.identity())
         # what was recorded until now counts
         self.ids.update()
-        if last and not self.ids.ended(last):
-            self._record("seal", self.ids.size(last), last)
-            self._recover(last)
+        left = [file for file in self.ids.files() if file < name and not self.ids.ended(file)]
+        for file in left:
+            if not self.ids.sealed(file):
+                self._record("seal", self.ids.size(file), file)
+        for file in left:
+            self._recover(file)
         return True
 
     def _recover(self, file: str) -> None:
@@ -171,7 +183,7 @@ class Filler:
         lines: list[bytes] = []
         raws: list[bytes] = []
         size = 0
-        wanted = _chunk_tasks(first)
+        wanted = self._chunk_tasks(first)
         for raw, task in batch:
             if raw in known:
                 continue
@@ -184,7 +196,7 @@ class Filler:
             if len(lines) >= wanted or size >= MAX_CHUNK_BYTES:
                 self._commit(number - len(lines), lines, raws)
                 lines, raws, size = [], [], 0
-                wanted = _chunk_tasks(number)
+                wanted = self._chunk_tasks(number)
         if lines:
             self._commit(number - len(lines), lines, raws)
         return number - first
@@ -213,6 +225,5 @@ class Filler:
         self._folder.append("ids", self._file, data)
         self._written += len(data)
 
-
-def _chunk_tasks(number: int) -> int:
-    return max(1, min(MAX_CHUNK_TASKS, number // GROWTH))
+    def _chunk_tasks(self, number: int) -> int:
+        return self._chunk or max(1, min(MAX_CHUNK_TASKS, number // GROWTH))

@@ -80,6 +80,15 @@ class Ids:
         """Tell whether the writer of a file has ended its work."""
         return name in self._ended
 
+    def sealed(self, name: str) -> bool:
+        """Tell whether a later writer has settled what of a file counts."""
+        return name in self._seals
+
+    def all_ended(self) -> bool:
+        """Tell whether nobody was adding tasks when we looked last."""
+        last = max(self._sizes, default=None)
+        return last is None or last in self._ended
+
     def size(self, name: str) -> int:
         """Bytes of a file that were understood."""
         return self._sizes.get(name, 0)
@@ -92,6 +101,8 @@ class Ids:
         """Read what is new."""
         files = self.files()
         data = {name: self._new(name) for name in files}
+        for name in files:
+            self._sizes.setdefault(name, 0)
         for name in reversed(files):
             for kind, first, _, what, _, _ in decode_records(data[name]):
                 if kind == "seal":

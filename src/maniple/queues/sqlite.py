@@ -15,7 +15,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Final
 
 from maniple import owner
@@ -27,24 +27,15 @@ from maniple.queue import (
     QueueStats,
     Record,
     State,
-    as_tasks,
     lost_failure,
 )
+from maniple.queues import sqlite_admin, sqlite_fill
 from maniple.queues.sqlite_file import SqliteFile, boot_clock, boot_id
 from maniple.queues.sqlite_journal import Journal
 from maniple.task import Task
 
-FIRST_BATCH: Final = 1_000
-LAST_BATCH: Final = 256_000
 POLL_SECONDS: Final = 0.01
 DEATH_CHECK_SECONDS: Final = 0.2
-
-_DONE: Final = (
-    "t.seq <= (SELECT handed FROM state)"
-    " AND NOT EXISTS (SELECT 1 FROM leases WHERE t.seq BETWEEN first AND last)"
-    " AND NOT EXISTS (SELECT 1 FROM again a WHERE a.seq = t.seq)"
-    " AND NOT EXISTS (SELECT 1 FROM failed f WHERE f.seq = t.seq)"
-)
 
 
 class SqliteQueue:
@@ -87,24 +78,14 @@ class SqliteQueue:
 
     def put(self, tasks: Iterable[Any]) -> int:
         """Add tasks in batches that double: minions start early, and a million takes seconds."""
-        rows = ((bytes.fromhex(task.id), task.data) for task in as_tasks(tasks))
-        size = FIRST_BATCH
-        added = 0
-        while batch := list(islice(rows, size)):
-            if size == LAST_BATCH:
-                # ids are random: their index is written once per batch and page, if it stays here
-                self._file.execute("PRAGMA cache_size=-131072")
-            with self._file.writing():
-                added += self._file.executemany(
-                    "INSERT OR IGNORE INTO tasks (id, param) VALUES (?, ?)", batch
-                ).rowcount
-            size = min(size * 2, LAST_BATCH)
-        self._file.execute("PRAGMA cache_size=-2000")
-        return added
+        return sqlite_fill.fill(self._file, tasks)
 
     def lease(self, limit: int, ttl: float, wait: float = 0.0) -> list[Lease]:
-        """Take up to `limit` tasks; returned ones first, then fresh ones in order."""
-        deadline = self._clock() + wait
+        """Take up to `limit` tasks; returned ones first, then fresh ones in order.
+
+        The wait is real time, whatever the clock.
+        """
+        deadline = time.monotonic() + wait
         while True:
             dead = [] if self._flowing else self._dead_owners()
             if limit > 0 and (self._flowing or dead or self._has_work()):
@@ -114,7 +95,7 @@ class SqliteQueue:
                 self._flowing = len(leases) == limit
                 if leases:
                     return leases
-            left = deadline - self._clock()
+            left = deadline - time.monotonic()
             if left <= 0:
                 return []
             time.sleep(min(left, POLL_SECONDS))
@@ -184,7 +165,8 @@ class SqliteQueue:
     def _lapse(self, now: float, dead: Sequence[str]) -> None:
         """Take back what lapsed, and what the dead held.
 
-        Only the first task of a range was running: the others keep their count of lapses.
+        A minion runs its tasks in the order it leased them: the first that it has not finished was
+        running, and is the only one to count a lapse.
         """
         file = self._file
         columns = "SELECT rowid, first, last, owner, attempt, lapses FROM leases"
@@ -193,19 +175,25 @@ class SqliteQueue:
             lapsed += file.execute(
                 f"{columns} WHERE owner = ? AND until > ?", (holder, now)
             ).fetchall()
-        for row, first, last, holder, attempt, lapses in lapsed:
+        finished: dict[str, set[int]] = {}
+        counted: set[str] = set()
+        for row, first, last, holder, attempt, lapses in sorted(lapsed):
             file.execute("DELETE FROM leases WHERE rowid = ?", (row,))
-            finished = Journal.read(self._file.path, holder)
-            left = [seq for seq in range(first, last + 1) if seq not in finished]
-            if not left:
-                continue
-            if lapses + 1 > MAX_LAPSES:
-                self._set_aside(left[0], attempt, lost_failure(lapses + 1, self._wall()))
-            else:
-                file.execute("INSERT INTO again VALUES (?, 0, ?, ?)", (left[0], attempt, lapses + 1))
+            if holder not in finished:
+                finished[holder] = Journal.read(self._file.path, holder)
+            left = [seq for seq in range(first, last + 1) if seq not in finished[holder]]
+            if left and holder not in counted:
+                counted.add(holder)
+                self._count_lapse(left.pop(0), attempt, lapses + 1)
             file.executemany(
-                "INSERT INTO again VALUES (?, 0, ?, ?)", ((seq, attempt, lapses) for seq in left[1:])
+                "INSERT INTO again VALUES (?, 0, ?, ?)", ((seq, attempt, lapses) for seq in left)
             )
+
+    def _count_lapse(self, seq: int, attempt: int, lapses: int) -> None:
+        if lapses > MAX_LAPSES:
+            self._set_aside(seq, attempt, lost_failure(lapses, self._wall()))
+        else:
+            self._file.execute("INSERT INTO again VALUES (?, 0, ?, ?)", (seq, attempt, lapses))
 
     def jot(self, leases: Sequence[Lease]) -> bool:
         """Note that tasks are done, in a way that outlives this process; acknowledge them later.
@@ -328,18 +316,23 @@ class SqliteQueue:
     def _set_aside(self, seq: int, attempt: int, failure: Failure) -> None:
         self._file.execute(
             "INSERT INTO failed VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, attempt, failure.cause, _text(failure.error), _text(failure.output), failure.at),
+            (
+                seq,
+                attempt,
+                _text(failure.cause),
+                _text(failure.error),
+                _text(failure.output),
+                failure.at,
+            ),
         )
 
     def stats(self) -> QueueStats:
-        """Count the tasks; the cost does not grow with those that wait or are done."""
+        """Count the tasks; the cost grows with those that are delayed only."""
         now = self._clock()
         fresh, handed, gone, leased, back, delayed, failed = self._file.read(
             "SELECT coalesce((SELECT max(seq) FROM tasks), 0) - handed, handed, gone,"
             " (SELECT coalesce(sum(last - first + 1), 0) FROM leases),"
-            " (SELECT count(*) FROM again),"
-            " (SELECT count(*) FROM again WHERE due > ?),"
-            " (SELECT count(*) FROM failed) FROM state",
+            " back, (SELECT count(*) FROM again WHERE due > ?), failed FROM state",
             (now,),
         )[0]
         return QueueStats(
@@ -352,147 +345,41 @@ class SqliteQueue:
 
     def records(self, state: State | None = None) -> Iterator[Record]:
         """Walk over the tasks in order of their number."""
-        now = self._clock()
-        where = {
-            None: "1",
-            State.DONE: _DONE,
-            State.FAILED: "f.seq NOTNULL",
-            State.LEASED: "l.first NOTNULL",
-            State.DELAYED: "a.due > :now",
-            State.WAITING: "(t.seq > (SELECT handed FROM state) OR a.due <= :now)",
-        }[state]
-        # a failed, returned or leased task is looked up from its own small table
-        base = {
-            State.FAILED: "failed f JOIN tasks t USING (seq)",
-            State.DELAYED: "again a JOIN tasks t USING (seq)",
-        }.get(state, "tasks t")
-        joins = "".join(
-            join
-            for name, join in (
-                ("failed f", " LEFT JOIN failed f ON f.seq = t.seq"),
-                ("again a", " LEFT JOIN again a ON a.seq = t.seq"),
-                ("leases l", " LEFT JOIN leases l ON t.seq BETWEEN l.first AND l.last"),
-            )
-            if name not in base
-        )
-        return self._walk(
-            f"SELECT t.seq, t.id, t.param, f.cause, f.error, f.output, f.at,"  # noqa: S608 - no outside text in it
-            f" coalesce(f.attempt, l.attempt, a.attempt, 1), a.due, l.first,"
-            f" t.seq > (SELECT handed FROM state) FROM {base}{joins}"
-            f" WHERE {where} ORDER BY t.seq",
-            {"now": now},
-            now,
-        )
-
-    def _walk(self, sql: str, values: dict[str, Any], now: float) -> Iterator[Record]:
-        with self._file.errors():
-            for row in self._file.execute(sql, values):
-                seq, key, data, cause, error, output, at, attempt, due, leased, fresh = row
-                failure = None
-                if cause is not None:
-                    state = State.FAILED
-                    failure = Failure(cause, error, output, at)
-                elif leased is not None:
-                    state = State.LEASED
-                elif due is not None:
-                    state = State.DELAYED if due > now else State.WAITING
-                else:
-                    state = State.WAITING if fresh else State.DONE
-                yield Record(Task(key.hex(), data, attempt, seq), state, failure)
+        return sqlite_admin.records(self._file, self._clock, state)
 
     def find(self, key: str) -> Record | None:
         """Look a task up by its number, or by its id's first digits when one task has them."""
-        if key.isdigit():
-            rows = self._file.read("SELECT seq FROM tasks WHERE seq = ?", (int(key[:18]),))
-            if rows:
-                return self._record(rows[0][0])
-        try:
-            low = bytes.fromhex(key[: len(key) // 2 * 2])
-        except ValueError:
-            return None
-        rows = self._file.read(
-            "SELECT seq, id FROM tasks WHERE id >= ? AND id < ?",
-            (low, low + b"\xff" * (17 - min(len(low), 16))),
-        )
-        rows = [row for row in rows if row[1].hex().startswith(key.lower())]
-        return self._record(rows[0][0]) if len(rows) == 1 else None
-
-    def _record(self, seq: int) -> Record:
-        now = self._clock()
-        return next(
-            self._walk(
-                "SELECT t.seq, t.id, t.param, f.cause, f.error, f.output, f.at,"
-                " coalesce(f.attempt, l.attempt, a.attempt, 1), a.due, l.first,"
-                " t.seq > (SELECT handed FROM state) FROM tasks t"
-                " LEFT JOIN failed f ON f.seq = t.seq LEFT JOIN again a ON a.seq = t.seq"
-                " LEFT JOIN leases l ON t.seq BETWEEN l.first AND l.last WHERE t.seq = :seq",
-                {"seq": seq},
-                now,
-            )
-        )
+        return sqlite_admin.find(self._file, self._clock, key)
 
     def retry(self, ids: Sequence[str] | None = None) -> int:
         """Put failed tasks back as new."""
-        file = self._file
-        with file.writing():
-            if ids is None:
-                rows = file.execute("SELECT seq FROM failed").fetchall()
-            else:
-                rows = []
-                for key in ids:
-                    rows += file.execute(
-                        "SELECT seq FROM failed JOIN tasks USING (seq) WHERE id = ?",
-                        (bytes.fromhex(key),),
-                    ).fetchall()
-            file.executemany("INSERT INTO again VALUES (?, 0, 1, 0)", rows)
-            file.executemany("DELETE FROM failed WHERE seq = ?", rows)
-        return len(rows)
+        return sqlite_admin.retry(self._file, ids)
 
     def purge(self, state: State | None = None) -> int:
         """Forget tasks: those of one state, or all that nobody holds."""
-        now = self._clock()
-        file = self._file
-        leased = "EXISTS (SELECT 1 FROM leases WHERE t.seq BETWEEN first AND last)"
-        where = {
-            None: f"NOT {leased}",
-            State.DONE: _DONE,
-            State.FAILED: "t.seq IN (SELECT seq FROM failed)",
-            State.LEASED: "0",
-            State.DELAYED: "t.seq IN (SELECT seq FROM again WHERE due > :now)",
-            State.WAITING: "(t.seq > (SELECT handed FROM state)"
-            " OR t.seq IN (SELECT seq FROM again WHERE due <= :now))",
-        }[state]
-        with file.writing():
-            count = file.execute(
-                f"DELETE FROM tasks AS t WHERE {where}",  # noqa: S608 - no outside text in it
-                {"now": now},
-            ).rowcount
-            file.execute("DELETE FROM failed WHERE seq NOT IN (SELECT seq FROM tasks)")
-            file.execute("DELETE FROM again WHERE seq NOT IN (SELECT seq FROM tasks)")
-            # numbers are given from the highest one there is: nothing fresh may get a number
-            # that counts as handed out
-            file.execute(
-                "UPDATE state SET handed = min(handed,"
-                " coalesce((SELECT max(seq) FROM tasks), 0))"
-            )
-            file.execute(
-                "UPDATE state SET gone = handed -"
-                " (SELECT count(*) FROM tasks WHERE seq <= state.handed)"
-            )
-        return count
+        return sqlite_admin.purge(self._file, self._clock(), state)
 
     def close(self) -> None:
         """Close the file; leases still held lapse, at once when this process ends."""
         self._journal.close()
-        holding = {row[0] for row in self._file.read("SELECT DISTINCT owner FROM leases")}
-        for holder in Journal.names(self._file.path):
-            if holder not in holding and _is_dead(holder):
-                Journal.remove(self._file.path, holder)
+        # in this order: what ends after the first look may have leases of its own
+        gone = [name for name in Journal.names(self._file.path) if _is_gone(name)]
+        if gone:
+            holding = {row[0] for row in self._file.read("SELECT DISTINCT owner FROM leases")}
+            for holder in gone:
+                if holder not in holding:
+                    Journal.remove(self._file.path, holder)
         self._file.close()
 
 
 def _is_dead(holder: str) -> bool:
     return bool(owner.is_dead(holder.rpartition(".")[0]))
+
+
+def _is_gone(holder: str) -> bool:
+    """Tell whether a queue object's process has ended, with the system that it ran on perhaps."""
+    boot = owner.identity().partition("-")[0]
+    return _is_dead(holder) or holder.partition("-")[0] != boot
 
 
 def _by_token(leases: Sequence[Lease]) -> dict[int, list[Lease]]:

@@ -6,8 +6,9 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final
 
 from maniple.errors import ManipleError, QueueError, StorageError
@@ -15,13 +16,15 @@ from maniple.errors import ManipleError, QueueError, StorageError
 APPLICATION_ID: Final = 0x4D4E_504C
 FORMAT: Final = 1
 BUSY_SECONDS: Final = 120.0
+READ_TRIES: Final = 1000
 
+# `back` and `failed` of the state count the rows of `again` and `failed`, so that nobody has to.
 SCHEMA: Final = """
 CREATE TABLE tasks (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, param BLOB NOT NULL);
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), handed INTEGER NOT NULL, gone INTEGER NOT NULL,
-    boot TEXT NOT NULL);
+    back INTEGER NOT NULL, failed INTEGER NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE leases (
     lease INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, until REAL NOT NULL,
     owner TEXT NOT NULL, attempt INTEGER NOT NULL, lapses INTEGER NOT NULL);
@@ -33,8 +36,11 @@ CREATE INDEX again_by_due ON again (due);
 CREATE TABLE failed (
     seq INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, cause TEXT NOT NULL, error TEXT NOT NULL,
     output TEXT NOT NULL, at REAL NOT NULL);
-CREATE INDEX failed_by_cause ON failed (cause);
-INSERT INTO state VALUES (1, 0, 0, '');
+CREATE TRIGGER back_up AFTER INSERT ON again BEGIN UPDATE state SET back = back + 1; END;
+CREATE TRIGGER back_down AFTER DELETE ON again BEGIN UPDATE state SET back = back - 1; END;
+CREATE TRIGGER failed_up AFTER INSERT ON failed BEGIN UPDATE state SET failed = failed + 1; END;
+CREATE TRIGGER failed_down AFTER DELETE ON failed BEGIN UPDATE state SET failed = failed - 1; END;
+INSERT INTO state VALUES (1, 0, 0, 0, 0, '');
 """
 
 
@@ -115,7 +121,7 @@ class SqliteFile:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
-                for statement in SCHEMA.split(";"):
+                for statement in SCHEMA.split(";\n"):
                     connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
@@ -151,18 +157,31 @@ class SqliteFile:
             else:
                 return
 
-    def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query outside a transaction and fetch all its rows."""
+        return self.snapshot([(sql, values)])[0]
+
+    def snapshot(self, queries: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        """Run queries that see the same state of the file, and fetch all rows of each."""
         with self.errors():
-            for turn in range(1000):
+            for turn in count(1):
                 try:
-                    return self.execute(sql, values).fetchall()
+                    return self._fetch(queries)
                 except sqlite3.OperationalError as error:
                     # only while another process repairs or removes the write-ahead log
-                    if not _is_busy(error) or turn == 999:
+                    if not _is_busy(error) or turn == READ_TRIES:
                         raise
                     time.sleep(0.001 + random.random() * 0.004)
         raise AssertionError
+
+    def _fetch(self, queries: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        if len(queries) == 1:
+            return [self.execute(*queries[0]).fetchall()]
+        self.execute("BEGIN")
+        try:
+            return [self.execute(sql, values).fetchall() for sql, values in queries]
+        finally:
+            self._connection.rollback()
 
     @contextmanager
     def errors(self) -> Iterator[None]:

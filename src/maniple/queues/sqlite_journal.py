@@ -35,11 +35,17 @@ class Journal:
                 self._fd = os.open(self._path, flags, 0o666)
             data = array("q", numbers).tobytes()
             if os.write(self._fd, data) != len(data):
+                self._mend()
                 return False
         except OSError:
             return False
         self._noted.update(numbers)
         return True
+
+    def _mend(self) -> None:
+        """Cut off a torn note: whatever came after it would be read as other numbers."""
+        size = os.fstat(self._fd).st_size
+        os.ftruncate(self._fd, size - size % _NUMBER.size)
 
     def settled(self, numbers: Iterable[int]) -> None:
         """Forget notes that the database has now."""

@@ -1,0 +1,42 @@
+"""The interface of the tool `minionize`: names only; what they do is in `maniple.minion`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maniple.minion.callbacks import Callback, DockerCallback, FuncCallback, ProcessCallback
+    from maniple.minion.decorator import minionize
+    from maniple.minion.engines import Engine
+    from maniple.minion.entry import EntryPoint, minionizer
+
+__all__ = [
+    "Callback",
+    "DockerCallback",
+    "Engine",
+    "EntryPoint",
+    "FuncCallback",
+    "ProcessCallback",
+    "minionize",
+    "minionizer",
+]
+
+_HOME = {
+    "Callback": "callbacks",
+    "DockerCallback": "callbacks",
+    "Engine": "engines",
+    "EntryPoint": "entry",
+    "FuncCallback": "callbacks",
+    "ProcessCallback": "callbacks",
+    "minionize": "decorator",
+    "minionizer": "entry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # a command that only prints its help is not to load everything
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"maniple.minion.{_HOME[name]}"), name)
