@@ -100,13 +100,15 @@ def compare(
         texts: `subject`, `work`, `unit`, `goal` of the rows. The goal stands in the first row.
     """
     mine = [each[figure] for each in figures.found[ours] if figure in each]
-    rows = []
+    rows: list[Row] = []
     goal = texts.pop("goal", Goal())
     for peer, note in peers.items():
         others = [each[figure] for each in figures.found.get(peer, []) if figure in each]
         both = list(zip(mine, others, strict=False))
         ratios = [(a / b if more else b / a) for a, b in both if a and b]
-        told = [f"{who}: {figures.trouble[who]}" for who in (ours, peer) if who in figures.trouble]
+        # why ours failed is told once, in the first row
+        whose = (peer,) if rows else (ours, peer)
+        told = [f"{who}: {figures.trouble[who]}" for who in whose if who in figures.trouble]
         rows.append(
             Row(
                 **texts,

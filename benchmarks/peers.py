@@ -49,9 +49,16 @@ class Peers:
         print(f"installing {wanted}", file=sys.stderr, flush=True)
         shutil.rmtree(venv, ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
-        make = [sys.executable, "-m", "venv", venv]
+        make: list[str | Path] = [sys.executable, "-m", "venv", venv]
         run(make, cwd=self._folder, timeout=INSTALL_SECONDS)
-        pip = [venv / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            venv / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
         run([*pip, *wanted.split()], cwd=self._folder, timeout=INSTALL_SECONDS)
 
 

@@ -10,6 +10,7 @@ import argparse
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob("room-*"):
             shutil.rmtree(left, ignore_errors=True)
-        (folder / "results.json").touch()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         print(f"bench: cannot write to {folder}: {error.strerror}; name another with --folder")
         return 3

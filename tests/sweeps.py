@@ -1,13 +1,12 @@
 """Sweeps of execo as its users make them, and the drop-in commands as they are typed."""
 
 import os
-import signal
 import subprocess
 import sys
 import warnings
-from collections import namedtuple
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 with warnings.catch_warnings():
     # of execo's, at its import; they are not ours to mend
@@ -18,7 +17,14 @@ __all__ = ["Minion", "ParamSweeper", "clean_environment", "make_sweep", "run", "
 
 BIN = Path(sys.executable).parent
 OURS = ("MINION", "EXECO", "FILE_", "GOOGLE", "PULSAR", "REPORTER", "OAR", "DRY", "MANIPLE")
-Status = namedtuple("Status", "todo in_progress done")
+
+
+class Status(NamedTuple):
+    """Where the params of a sweep stand, for execo."""
+
+    todo: set
+    in_progress: set
+    done: set
 
 
 def make_sweep(directory, params):
@@ -46,6 +52,7 @@ def run(command, *words, cwd, stdin="", **variables):
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
 
 
@@ -90,4 +97,6 @@ class Minion:
         return self.process.returncode, errors
 
     def kill(self):
-        return self.end(signal.SIGKILL)
+        """Kill it, not what it started, which may hold its output open."""
+        self.process.kill()
+        self.process.wait()

@@ -1,6 +1,7 @@
 """Runs `true` through HyperQueue's local cluster: TASKS CORES. Server and submission count."""
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -10,7 +11,7 @@ from hyperqueue.cluster import WorkerConfig
 
 tasks, cores = int(sys.argv[1]), int(sys.argv[2])
 start = time.perf_counter()
-with tempfile.TemporaryDirectory(dir=".") as folder, LocalCluster(folder) as cluster:
+with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder, LocalCluster(folder) as cluster:
     cluster.start_worker(WorkerConfig(cores=cores))
     client = cluster.client()
     job = Job(default_workdir=folder)

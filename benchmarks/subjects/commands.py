@@ -43,7 +43,7 @@ def measure(bench: Bench) -> list[Row]:
         FLOOR: "the floor: a bare loop in Python, nothing read, kept or told",
     }
     figures = rounds(sides, bench.size(5, 2), bench.say)
-    rows = []
+    rows: list[Row] = []
     for ours, how in ((KEPT, "-q sqlite:q.db"), (DIRECT, "from seq")):
         rows += compare(
             figures,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
+
 from bench import JOBS, Bench
 from pairs import Goal, Measure, Row, compare, rounds
 from processes import Trouble
@@ -22,19 +25,18 @@ def measure(bench: Bench) -> list[Row]:
     sizes = SIZES[: bench.size(3, 2)]
     sides: dict[str, Measure] = {}
     for tasks in reversed(sizes):
-        sides[_name(tasks)] = lambda tasks=tasks: _cost(bench, tasks)
+        sides[_name(tasks)] = partial(_cost, bench, tasks)
     figures = rounds(sides, bench.size(3, 2), bench.say)
-    small = _name(sizes[0])
     return [
         row
-        for tasks in reversed(sizes[1:])
+        for fewer, more in pairwise(sizes)
         for row in compare(
             figures,
-            small,
-            {_name(tasks): "the same, with more tasks: the ratio is the growth"},
+            _name(fewer),
+            {_name(more): "the same with more tasks: here the ratio is the growth"},
             figure="us",
             subject="growth",
-            work="no-op function, sqlite, 2 minions, a task of 1,000",
+            work=f"no-op function, sqlite, 2 minions, {_name(fewer)}",
             unit="us",
             goal=Goal(ratio_at_most=GROWTH),
         )

@@ -40,7 +40,7 @@ def measure(bench: Bench) -> list[Row]:
         "memory": f"{version}: of a process that opens it and takes {EXECO_TASKS} tasks",
         "child": f"{version}: it runs functions in the minion itself",
     }
-    rows = []
+    rows: list[Row] = []
     for name, side in names.items():
         for figure, (what, unit, goal) in GOALS.items():
             rows += compare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import Bench
 from pairs import Goal, Measure, Row, compare, rounds
@@ -35,7 +36,7 @@ def measure(bench: Bench) -> list[Row]:
     }
     figures = rounds(sides, bench.size(11, 3), bench.say)
     work = "from exec to the end of one task"
-    texts = {"figure": "seconds", "subject": "startup", "unit": "s"}
+    texts: dict[str, Any] = {"figure": "seconds", "subject": "startup", "unit": "s"}
     return [
         *compare(
             figures,

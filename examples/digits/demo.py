@@ -68,26 +68,18 @@ class Folder(NamedTuple):
         return f"sqlite:{self.of('digits.db')}"
 
 
-class Proof(NamedTuple):
-    """What became of the params.
+class Again(NamedTuple):
+    """The second run of the task that was cut short by the kill.
 
     Attributes:
-        asked: all params of the sweep.
-        missing: those that the queue does not hold as done exactly once, or without a result.
-        accuracy: by param, as JSON.
-        number: of the task that was cut short by the kill.
-        killed: its param.
-        wait: seconds from the kill until it ran again.
-        by: the process of the minion that ran it then.
+        number: of the task.
+        param: of the task.
+        wait: from the kill until it began, worded.
     """
 
-    asked: int
-    missing: list[str]
-    accuracy: dict[str, float]
     number: int
-    killed: dict[str, Any]
-    wait: float
-    by: int
+    param: dict[str, Any]
+    wait: str
 
 
 def main() -> int:
@@ -104,6 +96,7 @@ def main() -> int:
     jobs = max(2, min(8, len(os.sched_getaffinity(0))))
     began = time.monotonic()
     folder = Folder.anew(options.parent)
+    print("A classifier of scikit-learn's handwritten digits, over two parameters and a seed.")
     print(f"(maniple and python are those in {_shown(BIN)})")
 
     _title("1. Fill a queue with params")
@@ -116,12 +109,13 @@ def main() -> int:
     _maniple("status", folder.of("events"))
 
     _title("4. Is anything missing?")
-    proof = _prove(folder, size, killed)
+    accuracy = check(folder, size)
+    again = _second_run(folder, killed)
 
     _title("5. Look at it")
-    land = _landscape(proof)
-    cell = (float(proof.killed["gamma"]), float(proof.killed["c"]))
-    draw(land, folder.of("digits.png"), _caption(proof, jobs), cell)
+    land = _landscape(accuracy)
+    cell = (float(again.param["gamma"]), float(again.param["c"]))
+    draw(land, folder.of("digits.png"), _caption(len(accuracy), jobs, again), cell)
     _maniple("status", folder.of("events"), "--html", folder.of("status.html"))
     _table(land)
     print(f"\nDone in {time.monotonic() - began:.0f} s. To look at:")
@@ -176,61 +170,55 @@ def _run(folder: Folder, size: Size, jobs: int) -> Killed:
     return killed
 
 
-def _prove(folder: Folder, size: Size, killed: Killed) -> Proof:
-    """Compare what was asked for with what the queue and the results hold."""
-    asked = [_key(param) for param in _params(size, show=True)]
+def check(folder: Folder, size: Size) -> dict[str, float]:
+    """Compare what was asked for with what the queue and the results hold; leave if they differ.
+
+    Returns:
+        The accuracy by param, as JSON.
+    """
+    asked = {_key(param) for param in _params(size, show=True)}
     export = folder.of("tasks.jsonl")
     _maniple("queue", "export", "-q", folder.queue, "-o", export)
-    tasks = _lines(export)
-    done = Counter(_key(task["param"]) for task in tasks if task["state"] == "done")
-    accuracy = {
-        _key(row["param"]): float(row["result"]["accuracy"])
-        for row in _lines(folder.of("digits.jsonl"))
-        if row["error"] is None
-    }
-    missing = [key for key in asked if done[key] != 1 or key not in accuracy]
-    alien = done.keys() - set(asked)
-    print(
-        f"{len(asked)} params were asked for; the queue holds {done.total()} of them as done, "
-        f"each once; {len(accuracy)} have a result"
-        if not missing and not alien
-        else f"missing, or not done exactly once: {'; '.join([*missing, *alien])}"
-    )
-    if missing or alien:
-        _stop("something is missing", 1)
-    return _second_run(folder, killed, tasks, Proof(len(asked), missing, accuracy, 0, {}, 0.0, 0))
+    done = Counter(_key(task["param"]) for task in _lines(export) if task["state"] == "done")
+    rows = [row for row in _lines(folder.of("digits.jsonl")) if row["error"] is None]
+    accuracy = {_key(row["param"]): float(row["result"]["accuracy"]) for row in rows}
+    wrong = sorted(key for key in asked | done.keys() if done[key] != 1 or key not in accuracy)
+    print(f"{len(asked)} params asked for, {len(asked - set(wrong))} done once and with a result")
+    if wrong or done.keys() != asked:
+        _stop(f"{len(wrong)} missing, done more than once or unasked for, first {wrong[0]}")
+    return accuracy
 
 
-def _second_run(
-    folder: Folder, killed: Killed, tasks: list[dict[str, Any]], proof: Proof
-) -> Proof:
+def _second_run(folder: Folder, killed: Killed) -> Again:
     """Find when and by whom the task that was cut short ran again."""
     gamma, c, seed = map(float, killed.words[-3:])
-    param = {"gamma": gamma, "c": c, "seed": seed}
-    number = next(task["number"] for task in tasks if task["param"] == param)
+    param = {"gamma": gamma, "c": c, "seed": int(seed)}
     events = [
         event
-        for name in sorted(os.listdir(folder.of("events")))
+        for name in os.listdir(folder.of("events"))
         for event in _lines(folder.of(os.path.join("events", name)))
         if event["param"] == param and event["start"] > killed.at
     ]
     if not events:
-        _stop(f"task {number}, which was cut short by the kill, did not run again", 1)
-    again = min(events, key=lambda event: float(event["start"]))
-    wait = again["start"] - killed.at
+        _stop(f"what was cut short by the kill did not run again: {param}")
+    event = min(events, key=lambda event: float(event["start"]))
+    tasks = _lines(folder.of("tasks.jsonl"))
+    number = next(task["number"] for task in tasks if task["id"] == event["task"])
+    seconds = event["start"] - killed.at
+    wait = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     print(
-        f"one ran twice: task {number} ({_worded(param)}), cut short when minion {killed.minion} "
-        f"was killed, and run again {wait:.1f} s later by minion {again['pid']}"
+        f"one of them was begun twice: task {number} ({_worded(param)}), cut short with minion "
+        f"{killed.minion}\nand run again {wait} later by minion {event['pid']}"
     )
-    return proof._replace(number=number, killed=param, wait=wait, by=again["pid"])
+    return Again(number, param, wait)
 
 
-def _landscape(proof: Proof) -> Landscape:
+def _landscape(accuracy: dict[str, float]) -> Landscape:
     """Average over the seeds."""
     by_cell: dict[tuple[float, float], list[float]] = defaultdict(list)
-    for key, accuracy in proof.accuracy.items():
+    for key, value in accuracy.items():
         param = json.loads(key)
-        by_cell[param["gamma"], param["c"]].append(accuracy)
+        by_cell[param["gamma"], param["c"]].append(value)
     return Landscape(
         sorted({gamma for gamma, _ in by_cell}),
         sorted({c for _, c in by_cell}),
@@ -238,11 +226,11 @@ def _landscape(proof: Proof) -> Landscape:
     )
 
 
-def _caption(proof: Proof, jobs: int) -> str:
+def _caption(runs: int, jobs: int, again: Again) -> str:
     return (
-        f"{proof.asked} runs by {jobs} minions. One minion was killed (SIGKILL) in the middle of "
-        f"task {proof.number} ({_worded(proof.killed)});\nthe task ran again {proof.wait:.1f} s "
-        f"later. {proof.asked} of {proof.asked} are done, each acknowledged once."
+        f"{runs} runs by {jobs} minions. One minion was killed (SIGKILL) in the middle of task "
+        f"{again.number} ({_worded(again.param)}),\nwhich ran again {again.wait} later: "
+        f"{runs} of {runs} are done, each acknowledged once."
     )
 
 

@@ -28,9 +28,7 @@ class Killed(NamedTuple):
     at: float
 
 
-def kill_one(
-    run: subprocess.Popen[bytes], script: str, ready: Callable[[], bool]
-) -> Killed | None:
+def kill_one(run: subprocess.Popen[bytes], script: str, ready: Callable[[], bool]) -> Killed | None:
     """Kill one minion of a running `maniple run` in the middle of a task.
 
     Args:

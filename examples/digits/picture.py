@@ -62,7 +62,7 @@ def draw(land: Landscape, path: str, caption: str, killed: Cell) -> None:
     marks = []
     for cell, colour, style, inset, label in (
         (land.best, "crimson", "solid", 0.0, f"best: {land.accuracy[land.best]:.3f}"),
-        (killed, "darkorange", "dashed", 0.07, "a minion was killed here"),
+        (killed, "black", "dashed", 0.07, "a minion was killed here"),
     ):
         column, row = land.gammas.index(cell[0]), land.cs.index(cell[1])
         corner = (column - 0.5 + inset, row - 0.5 + inset)
@@ -88,12 +88,13 @@ def draw(land: Landscape, path: str, caption: str, killed: Cell) -> None:
     axes.spines[:].set_visible(False)
     axes.set_xlabel("gamma (how local a support vector's influence is)")
     axes.set_ylabel("C (how much an error costs)")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr,call-arg]
     figure.suptitle("Handwritten digits read rightly by a support vector classifier", fontsize=13)
     axes.legend(
         handles=marks, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9
     )
     bar = figure.colorbar(image, ax=axes, label="accuracy on unseen digits", pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]  # the stubs take it for a method
+    bar.outline.set_visible(False)
     figure.supxlabel(caption, fontsize=9, color="dimgray")
     figure.savefig(path)
     plt.close(figure)

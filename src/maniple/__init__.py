@@ -57,7 +57,7 @@ _PUBLIC = {
     "work": "maniple.minion.work",
 }
 
-__all__ = list(_PUBLIC)  # noqa: PLE0605 - the table above is the list
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

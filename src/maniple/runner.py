@@ -57,9 +57,12 @@ class Cancel:
             os.write(self._write, b"x")
 
     def close(self) -> None:
-        """Give the descriptors back."""
-        os.close(self._read)
-        os.close(self._write)
+        """Give the descriptors back; a request after that does nothing."""
+        if self._read >= 0:
+            self.requested = True
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1
 
 
 def _nothing() -> None:

@@ -17,6 +17,7 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
 
 ID_BYTES: Final = 16
+SHOWN: Final = 80
 
 
 def encode_param(param: Any) -> bytes:
@@ -30,7 +31,7 @@ def encode_param(param: Any) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError):
         return _encode_rare(param)
     # msgspec writes NaN as null; a param must never change silently
-    if b"null" in data and _holds_nan(param):
+    if b"null" in data and _holds_nan(msgspec.to_builtins(param)):
         raise ParamError(f"param cannot be encoded: NaN or an infinity in {_short(param)}")
     return data
 
@@ -41,17 +42,25 @@ def _encode_rare(param: Any) -> bytes:
         text = json.dumps(param, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ParamError(f"param cannot be encoded as JSON: {error} in {_short(param)}") from None
-    return text.encode()
+    try:
+        # numbers of other libraries end here, too: the same value is to be the same text
+        return _encode(json.loads(text))
+    except (ValueError, OverflowError, RecursionError):
+        return text.encode()
 
 
 def _canonical(param: Any, data: bytes) -> bytes:
-    """Sort the keys: params that differ in their order only are the same."""
-    if data.count(b'":') < 2:  # noqa: PLR2004 - one key is in order
+    """Sort keys and sets: params that differ in their order only are the same."""
+    if data.count(b'":') < 2 and b"[" not in data:  # noqa: PLR2004 - one key is in order
         return data
     try:
         return _encode_sorted(param)
     except (TypeError, ValueError, OverflowError):
-        return json.dumps(param, sort_keys=True, separators=(",", ":")).encode()
+        value = json.loads(data)
+    try:
+        return _encode_sorted(value)
+    except (ValueError, OverflowError):
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _holds_nan(value: Any) -> bool:
@@ -65,8 +74,11 @@ def _holds_nan(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def decode_param(data: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 
 def minionize() -> int:
@@ -16,4 +17,10 @@ def minion_status() -> int:
     """Show what minions have done; return the exit code."""
     from maniple.minion.command import status
 
-    return status(sys.argv[1:])
+    return status(sys.argv[1:], _maniple_status)
+
+
+def _maniple_status() -> Any:
+    from maniple.cli.status import status
+
+    return status

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from sweeps import Minion, make_sweep, run, status, sweep
 
 from maniple.minion.command import USAGE
+from sweeps import Minion, make_sweep, run, status, sweep
 
 
 def events(folder):
@@ -240,7 +240,7 @@ def test_help_loads_nothing_that_is_heavy(tmp_path):
         "import sys; sys.argv[1:] = ['--help']; from minionize.command import minionize;"
         " minionize(); print(*sorted(sys.modules), file=sys.stderr)"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"click", "msgspec", "logging", "yaml", "dotenv", "execo"} & set(ran.stderr.split())
 
 

@@ -1,5 +1,6 @@
 """DockerCallback, against a small server that speaks Docker's API over a socket."""
 
+import gc
 import json
 import socketserver
 import struct
@@ -61,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.server.created.append(body)
             self.answer(201, {"Id": "abc", "Warnings": []})
-        elif name == "start" or name == "kill":
+        elif name in {"start", "kill"}:
             self.answer(204)
         elif name == "wait":
             self.answer(200, {"StatusCode": self.server.code})
@@ -148,9 +149,12 @@ def test_an_image_that_is_not_there_is_a_failure(docker):
     assert run(Greeting("alpine")).error is not None
 
 
+# the SDK forgets to close the socket on which nobody answered
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_docker_a_param_fails_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path / 'nobody'}")
     assert "DockerException" in run(Greeting("alpine")).error
+    gc.collect()
 
 
 def test_a_dry_run_writes_the_call_of_the_sdk(capsys):

@@ -7,7 +7,6 @@ import sys
 import traceback
 
 import pytest
-from sweeps import make_sweep, run, status
 
 from minionize import (
     Callback,
@@ -19,6 +18,7 @@ from minionize import (
     minionizer,
 )
 from minionize.reporter import JsonReporter, NullReporter, StdoutReporter, create_reporter
+from sweeps import make_sweep, run, status
 
 
 class ListEngine(Engine):
@@ -174,8 +174,9 @@ def test_a_reporter_that_fails_never_stops_the_work(error):
 
 def test_an_engine_of_any_class_with_the_three_methods_will_do():
     class Duck:
-        acked = []
-        params = [1, 2]
+        def __init__(self):
+            self.acked = []
+            self.params = [1, 2]
 
         def next(self):
             return self.params.pop(0) if self.params else None
@@ -186,8 +187,9 @@ def test_an_engine_of_any_class_with_the_three_methods_will_do():
         def nack(self, param):
             raise AssertionError
 
-    EntryPoint(Callback(), Duck(), NullReporter()).run()
-    assert Duck.acked == [1, 2]
+    duck = Duck()
+    EntryPoint(Callback(), duck, NullReporter()).run()
+    assert duck.acked == [1, 2]
 
 
 def test_a_process_callback_runs_its_command_through_the_shell(tmp_path):
@@ -238,8 +240,12 @@ def test_an_entry_point_runs_again_when_there_is_more(tmp_path, monkeypatch):
 def test_a_dry_run_writes_the_calls(tmp_path, monkeypatch, capsys):
     make_sweep(tmp_path / "sweeps", [1])
     monkeypatch.setenv("DRY", "1")
-    minionizer(FuncCallback(pytest.fail)).run()
-    assert capsys.readouterr().out == "fail(1)\n"
+
+    def never(param):
+        raise AssertionError
+
+    minionizer(FuncCallback(never)).run()
+    assert capsys.readouterr().out == "never(1)\n"
 
 
 def test_a_dry_run_gives_every_param_back_to_an_engine_of_ones_own(capsys):
@@ -314,6 +320,7 @@ def test_a_decorated_function_runs_over_the_engine_of_the_environment(tmp_path, 
         text=True,
         env=clean_environment(MINION_ENGINE="file"),
         cwd=tmp_path,
+        check=True,
     )
     assert ran.stdout == "work 1\nwork 2\n", ran.stderr
 
@@ -321,5 +328,5 @@ def test_a_decorated_function_runs_over_the_engine_of_the_environment(tmp_path, 
 def test_a_user_sees_events_as_json(tmp_path):
     run("minionize", "true", cwd=tmp_path, MINION_ENGINE="file", MINION_REPORTER="json", stdin="1")
     (file,) = (tmp_path / "minion-report").iterdir()
-    wanted = "uid generation start end param error atomic_actions nodename".split()
+    wanted = ["uid", "generation", "start", "end", "param", "error", "atomic_actions", "nodename"]
     assert set(wanted) <= set(json.loads(file.read_text()))

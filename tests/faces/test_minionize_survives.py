@@ -6,14 +6,26 @@ import sys
 import time
 
 import pytest
-from sweeps import Minion, make_sweep, run, status
 
 from maniple import proctree
 from maniple.urls import open_queue
+from sweeps import Minion, make_sweep, run, status
 
 
 def alive(pid):
     return proctree._alive(pid)
+
+
+@pytest.fixture
+def leftover():
+    """End the programs of minions that were killed: nobody else does."""
+    groups = []
+    yield groups.append
+    for group in groups:
+        os.killpg(group, signal.SIGKILL)
+
+
+WORK = "echo $$; sleep 600; echo"
 
 
 def gone(pid):
@@ -23,30 +35,32 @@ def gone(pid):
     return True
 
 
-def test_the_param_of_a_killed_minion_runs_again_elsewhere(tmp_path):
+def test_the_param_of_a_killed_minion_runs_again_elsewhere(tmp_path, leftover):
     make_sweep(tmp_path / "sweeps", ["a"])
-    with Minion("echo started; sleep 600; echo", cwd=tmp_path) as first:
-        assert first.line() == "started"
+    with Minion(WORK, cwd=tmp_path) as first:
+        leftover(int(first.line()))
         first.kill()
     assert status(tmp_path / "sweeps").in_progress == {"a"}
     assert run("minionize", "echo", cwd=tmp_path).stdout == "a\n"
     assert status(tmp_path / "sweeps") == (set(), set(), {"a"})
 
 
-def test_a_minion_that_finds_nothing_waits_for_what_another_may_leave(tmp_path):
+def test_a_minion_that_finds_nothing_waits_for_what_another_may_leave(tmp_path, leftover):
     make_sweep(tmp_path / "sweeps", ["a"])
-    with Minion("echo started; sleep 600; echo", cwd=tmp_path) as first:
-        assert first.line() == "started"
+    with Minion(WORK, cwd=tmp_path) as first:
+        leftover(int(first.line()))
         with Minion("echo", cwd=tmp_path) as second:
             first.kill()
             assert second.line() == "a"
             assert second.end()[0] == 0
 
 
-def test_the_param_of_a_minion_that_fell_silent_goes_to_another_when_its_lease_lapses(tmp_path):
+def test_the_param_of_a_minion_that_fell_silent_goes_to_another_when_its_lease_lapses(
+    tmp_path, leftover
+):
     make_sweep(tmp_path / "sweeps", ["a"])
-    with Minion("echo started; sleep 600; echo", cwd=tmp_path, MINION_LEASE="0.5") as first:
-        assert first.line() == "started"
+    with Minion(WORK, cwd=tmp_path, MINION_LEASE="0.5") as first:
+        leftover(int(first.line()))
         first.process.send_signal(signal.SIGSTOP)
         assert run("minionize", "echo", cwd=tmp_path).stdout == "a\n"
 
@@ -63,11 +77,17 @@ def test_a_lease_is_renewed_while_a_param_is_at_work(tmp_path):
 TREE = """
 import os, subprocess, sys, time
 # a child in a session of its own, a child that ignores TERM, an orphan
-code = "import os,signal,sys,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)"
-subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-subprocess.Popen([sys.executable, "-c", code])
-subprocess.Popen(["sh", "-c", f"setsid {sys.executable} -c '{code}' &"]).wait()
-print(os.getpid(), flush=True)
+subprocess.Popen([sys.executable, "deaf.py"], start_new_session=True)
+subprocess.Popen([sys.executable, "deaf.py"])
+subprocess.Popen(["sh", "-c", f"setsid {sys.executable} deaf.py &"]).wait()
+os.write(1, b"%d\\n" % os.getpid())
+time.sleep(600)
+"""
+
+DEAF = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"%d\\n" % os.getpid())
 time.sleep(600)
 """
 
@@ -75,6 +95,7 @@ time.sleep(600)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_all_descendants_and_gives_the_param_back_at_once(tmp_path, number, code):
     (tmp_path / "tree.py").write_text(TREE)
+    (tmp_path / "deaf.py").write_text(DEAF)
     make_sweep(tmp_path / "sweeps", ["a"])
     options = {"MINION_LEASE": "3600", "MINION_REPORTER": "json"}
     with Minion(sys.executable, "tree.py", cwd=tmp_path, **options) as minion:
@@ -126,20 +147,21 @@ def sleeps(param):
     time.sleep(600)
 
 def swallows(param):
-    print("started", flush=True)
+    told = False
     while True:
         try:
+            if not told:
+                told = True
+                print("started", flush=True)
             time.sleep(600)
         except BaseException:
             pass
 
 def is_deaf(param):
-    # a call that never comes back to Python
-    read, write = os.pipe()
-    lock = threading.Lock()
-    import ctypes
+    import hashlib
     print("started", flush=True)
-    ctypes.CDLL(None).sleep(600) or ctypes.CDLL(None).sleep(600) or ctypes.CDLL(None).sleep(600)
+    # a call that does not come back to Python for minutes
+    hashlib.pbkdf2_hmac("sha512", b"word", b"salt", 1 << 30)
 
 def has_a_pool(param):
     import multiprocessing

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from sweeps import make_sweep, run, status
 
 
@@ -143,7 +144,9 @@ def test_the_null_reporter_is_the_default_and_leaves_nothing(tmp_path):
 
 
 def test_an_unknown_reporter_is_named_with_those_there_are(tmp_path):
-    line = refusal(run("minionize", "echo", cwd=tmp_path, MINION_ENGINE="file", MINION_REPORTER="x"))
+    line = refusal(
+        run("minionize", "echo", cwd=tmp_path, MINION_ENGINE="file", MINION_REPORTER="x")
+    )
     assert "null" in line
     assert "stdout" in line
 

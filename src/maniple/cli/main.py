@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -18,9 +21,19 @@ VERBS: Final = {
     "queue": ("maniple.cli.queue:queue", "List, retry, export, show or purge a queue's tasks."),
 }
 
+TAKES_COMMAND: Final = {"run", "sweep"}
+
 
 class _Verbs(click.Group):
     """Loads a verb's module only when it runs, so that the command starts at once."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # whoever read our output has seen enough; click would call it an error
+            _forget_output()
+            return Exit.OK
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
@@ -57,13 +70,66 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; never returns."""
+    _stand()
     words = sys.argv[1:] if arguments is None else arguments
     command: list[str] | None = None
     if "--" in words:
         # what follows is somebody else's command: not for us to take options from
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
-    sys.exit(_call(words, command))
+    if command is not None and words and words[0] in VERBS and words[0] not in TAKES_COMMAND:
+        print(
+            f"maniple: maniple {words[0]} runs nothing: leave out -- and what follows it",
+            file=sys.stderr,
+        )
+        sys.exit(Exit.USAGE)
+    signal.signal(signal.SIGTERM, _terminate)
+    code = _call(words, command)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+    except OSError as error:
+        _forget_output()
+        code = code or _refused(error)
+    sys.exit(code)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    """Leave as after Ctrl-C: files that are ours alone are removed on the way out."""
+    raise SystemExit(128 + number)
+
+
+def _stand() -> None:
+    """Put something in the place of standard streams that are closed.
+
+    Otherwise the next file that is opened would be taken for one of them.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115 - stays open
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115 - stays open
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal that lacks a letter is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _refused(error: OSError) -> int:
+    where = f" ({error.filename})" if error.filename else ": the output, or a temporary file"
+    print(f"maniple: cannot go on: {error.strerror or error}{where}", file=sys.stderr)
+    return Exit.BROKEN
 
 
 def _call(words: list[str], command: list[str] | None) -> int:
@@ -86,12 +152,7 @@ def _call(words: list[str], command: list[str] | None) -> int:
     except ManipleError as error:
         print(f"maniple: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"maniple: {error.strerror or error}{where}", file=sys.stderr)
-        return Exit.BROKEN
+        _forget_output()
+        return _refused(error)
     return result if isinstance(result, int) else Exit.OK

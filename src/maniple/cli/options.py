@@ -15,6 +15,8 @@ from maniple.errors import UsageError
 _UNITS: Final = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]*\.?[0-9]+)\s*(ms|s|min|m|h|d|)")
 
+MOST_AXES: Final = 200
+
 queue_option = click.option(
     "-q",
     "--queue",
@@ -24,10 +26,17 @@ queue_option = click.option(
 )
 
 
-class Duration(click.ParamType):
-    """Seconds, or a number with a unit: 500ms, 90, 30m, 2h, 1d."""
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: 500ms, 90, 30m, 2h, 1d.
+
+    Args:
+        zero: whether no time at all makes sense.
+    """
 
     name = "duration"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -38,7 +47,10 @@ class Duration(click.ParamType):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             self.fail(f"{value!r} is no duration: write seconds, or 500ms, 30m, 2h, 1d", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+        seconds = float(match[1]) * _UNITS[match[2]]
+        if not (seconds or self._zero):
+            self.fail(f"{value!r} is no time: it must be longer than 0", param, ctx)
+        return seconds
 
 
 def queue_url(url: str | None) -> str | None:
@@ -90,6 +102,10 @@ def params_of(
 
     axes = [word for word in words if looks_like_axis(word)]
     files = [word for word in words if not looks_like_axis(word)]
+    if len(axes) > MOST_AXES:
+        raise UsageError(
+            f"{len(axes)} axes cannot be crossed: give a file, one param a row or line"
+        )
     for file in files:
         if not os.path.exists(file):
             raise UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,9 @@ from typing import Any
 import click
 
 from maniple.cli.options import need_queue, queue_option
-from maniple.errors import ManipleError, UsageError
+from maniple.errors import StorageError, UsageError
 from maniple.queue import Queue, Record, State
+from maniple.urls import open_queue, redact
 
 STATES = tuple(state.value for state in State)
 
@@ -26,8 +26,6 @@ def queue() -> None:
 
 @contextmanager
 def _opened(url: str | None) -> Iterator[Queue]:
-    from maniple.urls import open_queue
-
     opened = open_queue(need_queue(url), create=False)
     try:
         yield opened
@@ -92,7 +90,7 @@ def show(url: str | None, key: str, as_json: bool) -> None:  # noqa: FBT001
     with _opened(url) as opened:
         record = opened.find(key)
     if record is None:
-        raise UsageError(f"no task {key!r} in {url or os.environ.get('MANIPLE_QUEUE')}")
+        raise UsageError(f"no task {key!r} in {redact(need_queue(url))}")
     if as_json:
         _print_json(record)
         return
@@ -124,9 +122,11 @@ def retry(url: str | None, keys: tuple[str, ...]) -> None:
 def _failed_id(opened: Queue, key: str) -> str:
     record = opened.find(key)
     if record is None:
-        raise UsageError(f"no task {key!r} in this queue")
+        raise UsageError(f"no task {key!r} in {redact(opened.url)}")
     if record.state is not State.FAILED:
-        raise UsageError(f"task {key} is {record.state}, not failed")
+        raise UsageError(
+            f"task {key} is {record.state}, not failed: only failed tasks can be put back"
+        )
     return record.task.id
 
 
@@ -149,7 +149,7 @@ def export(url: str | None, state: str | None, form: str | None, path: str | Non
             with open(path, "w", encoding="utf-8", newline="") as file:
                 _export(records, chosen, file)
         except OSError as error:
-            raise ManipleError(f"cannot write {path}: {error.strerror}") from None
+            raise StorageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _export(records: Iterator[Record], form: str, file: Any = None) -> None:

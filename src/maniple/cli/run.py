@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from maniple.cli.options import Duration, params_of, queue_url, space_options
 from maniple.errors import UsageError
 
-OUTPUTS = ("group", "live", "none")
+OUTPUTS: Final = ("group", "live", "none")
 
 
 @click.command()
@@ -35,7 +35,7 @@ OUTPUTS = ("group", "live", "none")
 )
 @click.option(
     "--backoff",
-    type=Duration(),
+    type=Duration(zero=True),
     default=1.0,
     metavar="TIME",
     help="Pause before the first retry; doubles with each. Default: 1s.",
@@ -74,7 +74,7 @@ OUTPUTS = ("group", "live", "none")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run nothing.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @click.pass_obj
-def run(obj: dict[str, Any], words: tuple[str, ...], url: str | None, **options: Any) -> int:
+def run(obj: dict[str, Any], /, words: tuple[str, ...], url: str | None, **options: Any) -> int:
     """Run a command for each param: of a queue (-q), of PARAMS, or of standard input.
 
     \b
@@ -88,12 +88,15 @@ def run(obj: dict[str, Any], words: tuple[str, ...], url: str | None, **options:
     maniple run x=1..10 y=a,b -j 4 -- ./a.out {x} {y}
     maniple run -q sqlite:q.db --retries 2 --timeout 1h -- ./a.out {x}
     """  # noqa: D301 - \b is click's mark
-    from maniple.minion.campaign import Campaign, Halt, Plan
+    from maniple.minion.campaign import Campaign, Plan
+    from maniple.minion.halt import Halt
     from maniple.sweep.template import Template
 
     command = obj.get("command")
     if not command:
         raise UsageError("which command? write it after --: maniple run x=1..10 -- ./a.out {x}")
+    if not command[0]:
+        raise UsageError("the command's first word is empty: write the program there")
     template = Template(command)
     if options["shell"]:
         template.shell  # noqa: B018 - compiled below, where a param is at hand

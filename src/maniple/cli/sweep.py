@@ -29,6 +29,7 @@ DEFAULT_QUEUE: Final = "sqlite:maniple.db"
 @click.pass_obj
 def sweep(
     obj: dict[str, Any],
+    /,
     words: tuple[str, ...],
     url: str | None,
     zipped: tuple[str, ...],
@@ -53,7 +54,9 @@ def sweep(
     -                        lines of standard input (also when there are no params)
     """  # noqa: D301 - \b is click's mark
     if obj.get("command") is not None:
-        raise UsageError("maniple sweep fills a queue and runs nothing: give the command to run")
+        raise UsageError(
+            "maniple sweep runs nothing: leave out -- and the command, and give it to maniple run"
+        )
     if not words and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("which params? for example: maniple sweep x=1..10 y=a,b -q sqlite:q.db")
     params = _params(words, zipped, samples, seed, text=text)

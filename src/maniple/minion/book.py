@@ -5,8 +5,10 @@ No clock, no queue, no runner: events come in with the time, decisions go out.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
+from copy import copy
 from typing import Final
 
 import msgspec
@@ -16,6 +18,8 @@ from maniple.runner import Outcome
 from maniple.task import Task
 
 OUTPUT_KEPT: Final = 16_384
+SPREAD: Final = 0.4
+MOST_DOUBLINGS: Final = 60
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +28,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ttl: how long a lease lasts unless it is renewed.
         retries: how many more attempts a failed task gets.
-        backoff: pause before the first retry; it doubles with each.
+        backoff: the longest pause before the first retry; it doubles with each.
         backoff_limit: the longest pause.
         batch: the most tasks that are leased at a time.
         ahead: how much work to hold in advance: batches are sized to last so long.
@@ -98,10 +102,18 @@ class Book:
         held = len(self._running)
         return target - held if held * 2 <= target and held < target else 0
 
-    def leased(self, leases: Iterable[Lease]) -> None:
-        """Note new leases."""
+    def leased(self, leases: Iterable[Lease]) -> list[Task]:
+        """Note new leases; return their tasks, each an object of its own, to be run."""
+        tasks: list[Task] = []
         for lease in leases:
-            self._running[id(lease.task)] = lease
+            task = lease.task
+            if id(task) in self._running:
+                # our own lease lapsed, and a queue in memory has handed out the same object again
+                task = copy(task)
+                lease = Lease(task, lease.token)  # noqa: PLW2901 - it is the same one
+            self._running[id(task)] = lease
+            tasks.append(task)
+        return tasks
 
     def ended(self, task: Task, outcome: Outcome, now: float) -> Lease:
         """Decide what becomes of a task whose attempt has ended; return its lease.
@@ -123,9 +135,10 @@ class Book:
         if outcome.ok:
             self._decided.ack.append(lease)
         elif task.attempt <= policy.retries:
-            pause = min(policy.backoff_limit, policy.backoff * 2.0 ** (task.attempt - 1))
+            doubled = policy.backoff * 2.0 ** min(task.attempt - 1, MOST_DOUBLINGS)
+            pause = min(policy.backoff_limit, doubled)
             # a spread, so that tasks that failed together do not all come back together
-            self._decided.retry.append(Retry(lease, pause * (0.75 + 0.5 * self._rng.random())))
+            self._decided.retry.append(Retry(lease, pause * (1 - SPREAD * self._rng.random())))
         else:
             failure = Failure(
                 cause=outcome.cause or "failed",
@@ -145,10 +158,6 @@ class Book:
         """Give back all that is held: the runner has stopped."""
         self._decided.give_back += self._running.values()
         self._running.clear()
-
-    def lost(self, leases: Iterable[Lease]) -> set[str]:
-        """Forget leases that are ours no more; return the ids of their tasks."""
-        return {lease.task.id for lease in leases}
 
     def due(self, now: float, *, busy: bool) -> bool:
         """Tell whether to talk to the queue now.
@@ -178,6 +187,7 @@ class Book:
             decisions.fail + now.fail,
             decisions.give_back + now.give_back,
         )
+        self._oldest = -math.inf
 
 
 def _printed(outcome: Outcome) -> str:

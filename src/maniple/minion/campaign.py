@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -17,55 +17,20 @@ from maniple.errors import Exit, ManipleError, StorageError, UsageError
 from maniple.minion.book import Policy
 from maniple.minion.crew import Crew
 from maniple.minion.feed import AHEAD, Feed, LineFeed, TaskFeed
+from maniple.minion.halt import Halt
 from maniple.minion.minion import Minion
-from maniple.minion.progress import Progress, duration, say
+from maniple.minion.progress import Progress
 from maniple.minion.tally import Tally
-from maniple.queue import Queue, QueueStats, State
+from maniple.minion.verdict import conclude
+from maniple.queue import Queue, State
 from maniple.runner import Cancel, Context
 from maniple.runners.output import Lock, directory_output, forward
 from maniple.runners.process import Output, ProcessRunner
 from maniple.sweep.template import Template
 from maniple.task import Task
-from maniple.urls import open_queue, redact, split_url
+from maniple.urls import open_queue, split_url
 
 LOOK_SECONDS: Final = 0.25
-SHOWN_FAILURES: Final = 5
-
-
-class Halt(NamedTuple):
-    """When to start no more tasks: after so many failures, or such a share of all tasks."""
-
-    failures: int | None = None
-    share: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Halt:
-        """Read `first`, `never`, a number or a percentage.
-
-        Raises:
-            UsageError: it is none of them.
-        """
-        if text == "never":
-            return cls()
-        if text == "first":
-            return cls(failures=1)
-        with suppress(ValueError):
-            if text.endswith("%") and 0 < (share := float(text[:-1])) <= 100:  # noqa: PLR2004 - per cent
-                return cls(share=share / 100)
-            if (failures := int(text)) > 0:
-                return cls(failures=failures)
-        raise UsageError(f"--halt takes first, never, a number or a percentage, not {text!r}")
-
-    def reached(self, failed: int, total: int, *, more: bool) -> bool:
-        """Tell whether it is time; with `more` to come, few tasks are not judged by a share."""
-        if self.failures is not None and failed >= self.failures:
-            return True
-        if self.share is None or not failed:
-            return False
-        return failed >= self.share * max(total, FEW_TASKS if more else 1)
-
-
-FEW_TASKS: Final = 100
 
 
 class Plan(NamedTuple):
@@ -96,6 +61,31 @@ class Plan(NamedTuple):
     quiet: bool = False
 
 
+class Door:
+    """The queue of a run, as its first process opens it: shut while minions are forked.
+
+    A library that locks files for a process (SQLite) takes the locks that it had before a fork for
+    the child's own, which has none of them: the queue file would be removed or torn under it.
+    """
+
+    def __init__(self, url: str, *, create: bool) -> None:
+        self.url = url
+        self._queue: Queue | None = open_queue(url, create=create)
+
+    @property
+    def queue(self) -> Queue:
+        """The queue, open."""
+        if self._queue is None:
+            self._queue = open_queue(self.url, create=False)
+        return self._queue
+
+    def shut(self) -> None:
+        """Close it until it is asked for again."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.close()
+
+
 class Campaign:
     """One run of `maniple run`."""
 
@@ -115,18 +105,25 @@ class Campaign:
         """Print the commands that would run; take nothing."""
         plan = self._plan
         if plan.params is not None or self._own:
-            params: Iterator[tuple[int, Any]] = enumerate(self._listed(), 1)
-        else:
-            assert plan.url is not None  # noqa: S101 - otherwise the queue is our own
-            queue = open_queue(plan.url, create=False)
-            params = ((r.task.number, r.task.param) for r in queue.records(State.WAITING))
+            self._print(enumerate(self._listed(), 1))
+            return Exit.OK
+        assert plan.url is not None  # noqa: S101 - otherwise the queue is our own
+        queue = open_queue(plan.url, create=False)
+        try:
+            for state in (State.WAITING, State.DELAYED):
+                self._print((r.task.number, r.task.param) for r in queue.records(state))
+        finally:
+            queue.close()
+        return Exit.OK
+
+    def _print(self, params: Iterable[tuple[int, Any]]) -> None:
+        plan = self._plan
         for number, param in params:
             if plan.shell:
                 line = plan.template.shell(param, number=number, slot=1)
             else:
                 line = shlex.join(plan.template.words(param, number=number, slot=1))
             sys.stdout.buffer.write(os.fsencode(line) + b"\n")
-        return Exit.OK
 
     def _listed(self) -> Iterator[Any]:
         if self._plan.params is not None:
@@ -136,7 +133,8 @@ class Campaign:
 
         rest = split_url(self._plan.url)[1] if self._plan.url else ""
         if rest in {"", "-"}:
-            yield from from_lines(sys.stdin.buffer)
+            if sys.stdin is not None:
+                yield from from_lines(sys.stdin.buffer)
             return
         try:
             with open(rest, "rb") as file:
@@ -144,7 +142,7 @@ class Campaign:
         except OSError as error:
             raise UsageError(f"cannot read params from {rest}: {error.strerror}") from None
 
-    def run(self) -> Exit:
+    def run(self) -> int:
         """Run it; return the exit code."""
         try:
             return self._run()
@@ -152,7 +150,7 @@ class Campaign:
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _run(self) -> Exit:
+    def _run(self) -> int:
         plan = self._plan
         feed: Feed | None = None
         if self._own:
@@ -171,16 +169,16 @@ class Campaign:
                 (lambda param: Task.of(param, next(salt))) if self._own else Task.of
             )
             feed = TaskFeed(self._checked(make))
-        queue = open_queue(url, create=feed is not None)
+        door = Door(url, create=feed is not None)
         try:
-            if feed is not None:
-                feed.step(queue) if feed.fd is None else None
-            else:
-                self._check_first(queue)
-            return self._work(url, queue, feed)
+            if feed is None:
+                self._check_first(door.queue)
+            elif feed.fd is None:
+                feed.step(door.queue)
+            return self._work(door, feed)
         finally:
             with suppress(ManipleError):
-                queue.close()
+                door.shut()
 
     def _checked(self, make: Callable[[Any], Task]) -> Iterator[Task]:
         """Make tasks, and check the first param against the command."""
@@ -207,15 +205,20 @@ class Campaign:
             from maniple.sweep.results import ResultFile
 
             ResultFile(plan.results).close()
-        for folder in (plan.report, plan.output_dir):
+        for folder, hint in (
+            (plan.report, "; name another with --report, or use --no-report"),
+            (plan.output_dir, "; name another with --output-dir"),
+        ):
             if folder is None:
                 continue
             try:
                 os.makedirs(folder, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from None
+                raise StorageError(
+                    f"cannot make the folder {folder}: {error.strerror}{hint}"
+                ) from None
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise StorageError(f"cannot write to the folder {folder}: not permitted")
+                raise StorageError(f"cannot write to the folder {folder}: not permitted{hint}")
 
     def _line_feed(self) -> LineFeed:
         from maniple.queues.lines import LinesQueue
@@ -227,7 +230,7 @@ class Campaign:
         lines = LinesQueue(rest)
         return LineFeed(lines, os.open(rest, os.O_RDONLY | os.O_CLOEXEC))
 
-    def _work(self, url: str, queue: Queue, feed: Feed | None) -> Exit:
+    def _work(self, door: Door, feed: Feed | None) -> int:
         plan = self._plan
         tally = Tally(plan.jobs)
         tally.filling = feed is not None and not feed.ended
@@ -235,27 +238,30 @@ class Campaign:
         with Lock() as lock:
             crew = Crew(
                 plan.jobs,
-                lambda slot: self._minion(url, slot, tally, lock.held),
+                lambda slot: self._minion(door.url, slot, tally, lock.held),
                 tally,
                 self._scratch,
+                before_fork=door.shut,
             )
             progress = None
             if not plan.quiet:
                 progress = Progress(sys.stderr, lock.held, began)
             trouble: ManipleError | None = None
-            crew.start()
             try:
-                trouble = self._watch(crew, queue, feed, progress)
+                crew.start()
+                trouble = self._watch(crew, door, feed, progress)
             finally:
-                crew.end()
                 if progress is not None:
                     progress.clear()
+                crew.end()
         if trouble is not None:
             raise trouble
-        return self._tell(crew, queue, time.monotonic() - began)
+        shown = None if self._own else plan.url
+        took = time.monotonic() - began
+        return conclude(crew, door.queue, took, url=shown, quiet=plan.quiet)
 
     def _watch(
-        self, crew: Crew, queue: Queue, feed: Feed | None, progress: Progress | None
+        self, crew: Crew, door: Door, feed: Feed | None, progress: Progress | None
     ) -> ManipleError | None:
         """Feed the queue and look at the numbers until all minions have left."""
         halt = self._plan.halt
@@ -265,20 +271,20 @@ class Campaign:
         while crew.running:
             try:
                 if feed is not None and not feed.ended and not full and (feed.fd is None or ready):
-                    feed.step(queue)
+                    feed.step(door.queue)
                     tally.filling = not feed.ended
                 now = time.monotonic()
                 feeding = tally.filling
                 if halt != Halt() and not tally.halted:
-                    total = queue.stats().total or 0
+                    total = door.queue.stats().total or 0
                     if halt.reached(tally.total().failed, total, more=feeding):
                         tally.halt()
                         feed = None
                         tally.filling = False
                 if feeding:
-                    full = (queue.stats().waiting or 0) > AHEAD
+                    full = (door.queue.stats().waiting or 0) > AHEAD
                 if progress is not None and progress.due(now):
-                    progress.show(queue.stats(), now, more=feeding)
+                    progress.show(door.queue.stats(), now, more=feeding)
             except ManipleError as error:
                 return error
             watching = feed is not None and not feed.ended and not full
@@ -343,64 +349,3 @@ class Campaign:
 
     def _shell_words(self, param: Any, *, number: int, slot: int) -> list[str]:
         return ["/bin/sh", "-c", self._plan.template.shell(param, number=number, slot=slot)]
-
-    def _tell(self, crew: Crew, queue: Queue, took: float) -> Exit:
-        """Say how it went; choose the exit code."""
-        plan = self._plan
-        counted = crew.tally.total()
-        try:
-            stats = queue.stats()
-        except ManipleError:
-            if crew.broken:
-                return Exit.BROKEN
-            raise
-        code = Exit.OK
-        if crew.broken:
-            code = Exit.BROKEN
-        elif crew.stopped_by:
-            code = Exit(min(128 + crew.stopped_by, Exit.TERMINATED))
-        elif counted.failed or stats.failed or crew.tally.halted:
-            code = Exit.SOME_FAILED
-        if plan.quiet:
-            return code
-        parts = [f"{counted.done} {_tasks(counted.done)} done in {duration(took)}"]
-        if counted.done:
-            parts[0] += f" ({counted.done / took:.0f}/s)" if took > 0 else ""
-        if crew.lost:
-            parts.append(
-                f"{crew.lost} {'minion' if crew.lost == 1 else 'minions'} killed, replaced"
-            )
-        if crew.stopped_by or crew.broken or crew.tally.halted:
-            left = (stats.waiting or 0) + (stats.delayed or 0)
-            parts.append(f"stopped with {left} {_tasks(left)} left")
-        say("; ".join(parts))
-        if stats.failed:
-            self._tell_failures(queue, stats)
-        elif (crew.stopped_by or crew.broken) and not self._own:
-            say("run the same command again to go on")
-        return code
-
-    def _tell_failures(self, queue: Queue, stats: QueueStats) -> None:
-        failed = stats.failed or 0
-        say(f"{failed} {_tasks(failed)} failed:")
-        for shown, record in enumerate(queue.records(State.FAILED)):
-            if shown == SHOWN_FAILURES:
-                print(f"  and {failed - shown} more", file=sys.stderr)
-                break
-            error = record.failure.error.strip() if record.failure else ""
-            text = record.task.data.decode("utf-8", "replace")
-            line = error.rpartition("\n")[2]
-            print(f"  {_cut(text)}: {_cut(line)}", file=sys.stderr)
-        if self._own:
-            say("with -q sqlite:FILE failed tasks and their output are kept, and can be retried")
-        else:
-            url = shlex.quote(redact(self._plan.url or ""))
-            say(f"see them: maniple queue failed -q {url}; again: maniple queue retry -q {url}")
-
-
-def _tasks(number: int) -> str:
-    return "task" if number == 1 else "tasks"
-
-
-def _cut(text: str, width: int = 100) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from maniple.errors import Exit, ManipleError
 
@@ -30,7 +30,8 @@ Environment (a file .env is read first, and overrides nothing):
   MINION_RETRIES   how many more times a failed param is run (default 0)
   DRY              any value: print the commands, run nothing
   EXECO_PERSISTENCE_DIR (sweeps), FILE_PATH (standard input), FILE_DECODER
-  (identity or json), REPORTER_JSON_DIRECTORY (minion-report), GOOGLE_*, PULSAR_*
+  (identity or json), REPORTER_JSON_DIRECTORY (minion-report);
+  for brokers GOOGLE_*, PULSAR_*
 
 Exit codes: 0 nothing is left (failed params are logged), 2 wrong usage or
 settings, 3 the engine gave out, 130 Ctrl-C, 143 SIGTERM."""
@@ -81,15 +82,20 @@ def _work(words: list[str]) -> int:
     return Exit.OK
 
 
-def status(arguments: list[str]) -> int:
-    """Do what `minion-status` does; return its exit code."""
+def status(arguments: list[str], find: Callable[[], Any]) -> int:
+    """Do what `minion-status` does; return its exit code.
+
+    Args:
+        arguments: options of `maniple status`.
+        find: gives that command (of click's), when it is needed.
+    """
     if arguments[:1] in (["-h"], ["--help"]):
         print(STATUS_HELP)
         return Exit.OK
-    return _guarded("minion-status", lambda: _status(arguments))
+    return _guarded("minion-status", lambda: _status(arguments, find))
 
 
-def _status(arguments: list[str]) -> int:
+def _status(arguments: list[str], find: Callable[[], Any]) -> int:
     from maniple.errors import UsageError
     from maniple.minion.entry import load_settings
 
@@ -107,10 +113,8 @@ def _status(arguments: list[str]) -> int:
         )
     import click
 
-    from maniple.cli.status import status as show
-
     try:
-        show.main([*arguments, "--", folder], prog_name="minion-status", standalone_mode=False)
+        find().main([*arguments, "--", folder], prog_name="minion-status", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -8,19 +8,17 @@ import random
 import signal
 import threading
 import time
-import traceback
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from maniple.errors import StorageError
 from maniple.event import Event, Step
 from maniple.minion.book import Book, Policy
+from maniple.minion.serial import Serial
 from maniple.minion.tally import Count, Tally
 from maniple.queue import Journaled, Lease, Queue
 from maniple.reporter import Reporter
@@ -30,6 +28,7 @@ from maniple.urls import redact
 
 _log = logging.getLogger("maniple")
 TICK_SECONDS: Final = 0.05
+FIRST_IDLE_SECONDS: Final = 0.01
 IDLE_SECONDS: Final = 0.1
 UNSAFE_LINGER_SECONDS: Final = 0.002
 
@@ -42,7 +41,7 @@ class Sink(Protocol):
         ...
 
     def flush(self) -> None:
-        """Write what was kept. Called before the tasks are acknowledged."""
+        """Write what was kept. A task counts as ended only after that."""
         ...
 
 
@@ -69,7 +68,7 @@ class Minion:
         self,
         queue: Queue,
         runner: Runner | StreamRunner,
-        reporters: Reporter | Sequence[Reporter] = (),
+        reporters: Reporter | Sequence[Reporter] | None = None,
         *,
         policy: Policy | None = None,
         context: Context | None = None,
@@ -80,9 +79,12 @@ class Minion:
     ) -> None:
         self._queue = queue
         self._stream = runner if isinstance(runner, StreamRunner) else Serial(runner)
+        if reporters is None:
+            reporters = []
         self._reporters = list(reporters) if isinstance(reporters, Sequence) else [reporters]
         self._policy = policy or Policy()
-        self._context = context or Context(cancel=Cancel())
+        self._own_cancel = Cancel() if context is None else None
+        self._context = context or Context(cancel=self._own_cancel or Cancel())
         self._journal = queue if isinstance(queue, Journaled) else None
         if self._journal is None:
             # what is finished and not acknowledged would run again if we were killed: be quick
@@ -90,7 +92,9 @@ class Minion:
             if isinstance(self._stream, Serial):
                 linger = 0.0
                 if getattr(runner, "calls_meanwhile", False):
-                    self._context.meanwhile = self._settle_meanwhile
+                    self._context = msgspec.structs.replace(
+                        self._context, meanwhile=self._settle_meanwhile
+                    )
                     linger = UNSAFE_LINGER_SECONDS
             self._policy = msgspec.structs.replace(self._policy, linger=linger)
         self._sink = sink
@@ -102,6 +106,7 @@ class Minion:
         self._generation = 0
         self._moved = time.monotonic()
         self._empty_until = 0.0
+        self._pause = FIRST_IDLE_SECONDS
         self._renew_at = 0.0
         self._broken: BaseException | None = None
         self.uid = uuid.uuid4().hex
@@ -120,7 +125,7 @@ class Minion:
                 where that was possible.
         """
         with _signals(self._context.cancel) as caught:
-            keeper = _Keeper(self._tick)
+            keeper = _Keeper(self._tick, self._break)
             try:
                 self._loop()
             finally:
@@ -141,16 +146,16 @@ class Minion:
     def _loop(self) -> None:
         book, stream, context = self._book, self._stream, self._context
         while not context.cancel.requested and self._broken is None:
-            if not self._tally.halted:
+            if self._tally.halted:
+                self._give_back_waiting()
+            else:
                 self._refill()
             if not book.held:
                 self._settle()
                 if self._tally.halted or self._finished():
                     return
                 continue
-            ended = stream.collect(context, TICK_SECONDS)
-            if ended:
-                self._ended(ended)
+            self._ended(stream.collect(context, TICK_SECONDS))
             if book.due(time.monotonic(), busy=bool(book.held)):
                 self._settle()
 
@@ -166,18 +171,21 @@ class Minion:
             # what is finished must not wait while we do
             self._settle()
         # only who has found nothing before waits: the end of a queue is seen at once
-        wait = IDLE_SECONDS if idle and self._empty_until else 0.0
+        wait = self._pause if idle and self._empty_until else 0.0
         with self._lock:
             leases = self._queue.lease(want, self._policy.ttl, wait)
             if not leases:
                 self._empty_until = time.monotonic() + TICK_SECONDS
+                if wait:
+                    self._pause = min(self._pause * 2, IDLE_SECONDS)
                 return
             self._empty_until = 0.0
-            book.leased(leases)
+            self._pause = FIRST_IDLE_SECONDS
+            tasks = book.leased(leases)
             self._moved = time.monotonic()
             if idle:
                 self._renew_at = self._moved + self._policy.ttl / 3
-            self._stream.submit([lease.task for lease in leases])
+            self._stream.submit(tasks)
 
     def _finished(self) -> bool:
         if self._tally.filling or not self._empty_until:
@@ -186,17 +194,19 @@ class Minion:
 
     def _ended(self, ended: Sequence[tuple[Task, Outcome]]) -> None:
         """Take what has ended: results and events first, and only then is it noted as done."""
+        if not ended:
+            return
         done: list[Lease] = []
         with self._lock:
             self._moved = now = time.monotonic()
+            if self._sink is not None:
+                self._write(self._sink, ended)
             for task, outcome in ended:
                 lease = self._book.ended(task, outcome, now)
                 if outcome.interrupted:
                     continue
                 if outcome.ok:
                     done.append(lease)
-                if self._sink is not None:
-                    self._sink.write(task, outcome)
                 if self._reporters:
                     self._generation += 1
                     self._report(self._stamp.event(self._generation, task, outcome))
@@ -205,9 +215,15 @@ class Minion:
                 if not self._journal.jot(done):
                     self._settle()
 
+    @staticmethod
+    def _write(sink: Sink, ended: Sequence[tuple[Task, Outcome]]) -> None:
+        # when this fails the book has heard of no end, and the tasks are given back
+        for task, outcome in ended:
+            if not outcome.interrupted:
+                sink.write(task, outcome)
+        sink.flush()
+
     def _flush(self) -> None:
-        if self._sink is not None:
-            self._sink.flush()
         if self._reporters:
             self._tell(lambda reporter: reporter.flush())
 
@@ -218,7 +234,7 @@ class Minion:
         for reporter in list(self._reporters):
             try:
                 word(reporter)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._reporters.remove(reporter)
                 _log.warning("a reporter failed and is left out from now on: %s", error)
 
@@ -257,25 +273,33 @@ class Minion:
             self._settle()
         except Exception as error:
             # a runner takes exceptions for its task's; this one is ours
-            self.broken(error)
+            self._break(error)
 
     def _tick(self) -> None:
-        """Renew leases, and let others have what waits behind a long task. In the keeper."""
+        """Do what cannot wait for the end of a long task; called in the keeper's thread."""
         now = time.monotonic()
         with self._lock:
-            if now - self._moved > self._policy.patience and self._book.held > 1:
-                waiting = self._stream.withdraw()
-                if waiting:
-                    self._book.withdrawn(waiting)
+            if now - self._moved > self._policy.patience:
+                self._give_back_waiting()
+                if self._book.due(now, busy=True):
                     self._settle()
             if now >= self._renew_at:
                 self._renew_at = now + self._policy.ttl / 3
                 leases = self._book.leases()
-                if leases:
-                    self._queue.extend(leases, self._policy.ttl)
+                if leases and self._queue.extend(leases, self._policy.ttl):
+                    # we slept through our leases: others have them now, or are about to
+                    self._give_back_waiting()
 
-    def broken(self, error: BaseException) -> None:
-        """Take an error of the keeper's: the loop ends and raises it."""
+    def _give_back_waiting(self) -> None:
+        """Let others have the tasks that have not started here."""
+        with self._lock:
+            if self._book.held > 1:
+                self._book.withdrawn(self._stream.withdraw())
+                if self._book.due(self._moved, busy=True):
+                    self._settle()
+
+    def _break(self, error: BaseException) -> None:
+        """Have the loop end, and raise this error."""
         self._broken = error
         self._context.cancel.request()
 
@@ -284,65 +308,16 @@ class Minion:
         try:
             with self._lock:
                 self._book.withdrawn(self._stream.withdraw())
-                self._ended(self._stream.stop())
-                self._book.abandoned()
-                self._settle()
+                try:
+                    self._ended(self._stream.stop())
+                finally:
+                    self._book.abandoned()
+                    self._settle()
         finally:
             self._stream.close()
             self._tell(lambda reporter: reporter.close())
-
-
-class Serial:
-    """Makes a stream of a runner that takes one task at a time."""
-
-    def __init__(self, runner: Runner) -> None:
-        self.lock: AbstractContextManager[Any] = threading.RLock()
-        self._runner = runner
-        self._waiting: deque[Task] = deque()
-
-    def submit(self, tasks: Sequence[Task]) -> None:
-        """Queue tasks."""
-        self._waiting.extend(tasks)
-
-    def collect(self, context: Context, timeout: float) -> list[tuple[Task, Outcome]]:  # noqa: ARG002 - a task takes its time
-        """Run the next task to its end."""
-        try:
-            task = self._waiting.popleft()
-        except IndexError:
-            return []
-        start = time.time()
-        try:
-            outcome = self._runner.run(task, context)
-        except StorageError:
-            # not the task's fault, and the next one would meet it too
-            raise
-        except Exception as error:
-            outcome = Outcome(
-                ok=False,
-                start=start,
-                end=time.time(),
-                cause=type(error).__name__,
-                error="".join(traceback.format_exception(error)),
-            )
-        return [(task, outcome)]
-
-    def withdraw(self) -> list[Task]:
-        """Take back what waits: whoever pops a task has it."""
-        taken = []
-        while self._waiting:
-            try:
-                taken.append(self._waiting.pop())
-            except IndexError:
-                break
-        return taken[::-1]
-
-    def stop(self) -> list[tuple[Task, Outcome]]:
-        """Do nothing: a task ends with `collect`."""
-        return []
-
-    def close(self) -> None:
-        """Close the runner."""
-        self._runner.close()
+            if self._own_cancel is not None:
+                self._own_cancel.close()
 
 
 class _Stamp:
@@ -357,13 +332,17 @@ class _Stamp:
 
     def event(self, generation: int, task: Task, outcome: Outcome) -> Event:
         start, end = outcome.start, outcome.end
+        error = outcome.error
+        if error is not None and not error.isascii():
+            # a file name that is no text, say; an event must be
+            error = error.encode("utf-8", "backslashreplace").decode()
         return Event(
             self._uid,
             generation,
             start,
             end,
             msgspec.Raw(task.data),
-            outcome.error,
+            error,
             [Step("process", start, end)],
             self._node,
             self._job,
@@ -378,8 +357,9 @@ class _Stamp:
 class _Keeper:
     """A thread that ticks while the minion is at work on something long."""
 
-    def __init__(self, tick: Callable[[], None]) -> None:
+    def __init__(self, tick: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
         self._tick = tick
+        self._failed = failed
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maniple-keeper", daemon=True)
         self._thread.start()
@@ -389,9 +369,7 @@ class _Keeper:
             try:
                 self._tick()
             except BaseException as error:
-                minion = getattr(self._tick, "__self__", None)
-                if isinstance(minion, Minion):
-                    minion.broken(error)
+                self._failed(error)
                 return
 
     def stop(self) -> None:
@@ -411,11 +389,11 @@ def _signals(cancel: Cancel) -> Iterator[list[int]]:
         caught.append(number)
         cancel.request()
 
-    before = {
-        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: it was not Python that set it, and Python cannot set it again
+            if handler is not None:
+                signal.signal(number, handler)

@@ -140,15 +140,27 @@ class Stop:
 
 
 _active: set[Stop] = set()
+_masks = threading.local()
+
+
+def _before_fork() -> None:
+    # a signal for a child that still has our handler would be told to our watcher, and be lost
+    if _active:
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _after_fork() -> None:
+    if (before := _masks.__dict__.pop("before", None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_child() -> None:
-    # a child of the user's code must not tell our watcher of the signals that it gets itself
     while _active:
         _active.pop().forget()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 class Shield:

@@ -309,8 +309,7 @@ class ExecoQueue:
         with self._folder.work() as sweeper:
             if sweeper is None:
                 return []
-            # execo looks at its files then
-            in_progress(sweeper)
+            sweeper.update()
             remaining = sweeper.get_remaining()
             found = self._runnable(remaining, self._notes.all(), self._notes.failed())
             return list(found)

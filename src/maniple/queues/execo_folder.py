@@ -192,10 +192,14 @@ class Folder:
 
 
 def in_progress(sweeper: Any) -> dict[str, Any]:
-    """List what is in progress now, by task id."""
-    # taking nothing makes execo look at its files
-    sweeper.get_next_batch(0, lambda _: [])
-    return {task_of(one).id: one for one in sweeper.get_inprogress()}
+    """List what is in progress now, by task id.
+
+    execo's own list of it holds what this process has taken; what others have follows from the
+    rest, which `update` reads from the folder.
+    """
+    sweeper.update()
+    sweeps, remaining, skipped, _, done = sweeper.stats()
+    return {task_of(one).id: one for one in set(sweeps) - remaining - skipped - done}
 
 
 def _library() -> Any:

@@ -69,7 +69,13 @@ class SqliteQueue:
         self._journal = Journal(rest, self._owner)
         self._next_death_check = 0.0
         self._flowing = False
-        boot = boot_id()
+        try:
+            self._notice_boot(boot_id())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _notice_boot(self, boot: str) -> None:
         if self._file.read("SELECT boot FROM state") != [(boot,)]:
             with self._file.writing():
                 self._file.execute("UPDATE leases SET until = 0")

@@ -15,6 +15,7 @@ from maniple.errors import ManipleError, QueueError, StorageError
 
 APPLICATION_ID: Final = 0x4D4E_504C
 FORMAT: Final = 1
+MAGIC: Final = b"SQLite format 3\0"
 BUSY_SECONDS: Final = 120.0
 READ_TRIES: Final = 1000
 
@@ -79,6 +80,8 @@ class SqliteFile:
             folder = os.path.dirname(path) or "."
             if not os.path.isdir(folder):
                 raise QueueError(f"there is no folder {folder} to make the queue {path} in")
+        elif _is_foreign(path):
+            raise QueueError(f"{path} is not a maniple queue: it is no SQLite file")
         with self.errors():
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -94,8 +97,9 @@ class SqliteFile:
     def _prepare(self, *, create: bool) -> None:
         connection = self._connection
         with self.errors():
-            kind = connection.execute("PRAGMA application_id").fetchone()[0]
+            # in this order: another process may be making the tables, and its mark with them
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            kind = connection.execute("PRAGMA application_id").fetchone()[0]
             if kind != APPLICATION_ID:
                 if tables or not create:
                     raise QueueError(f"{self.path} is an SQLite file, but not a maniple queue")
@@ -114,7 +118,15 @@ class SqliteFile:
 
     def _create(self) -> None:
         connection = self._connection
-        connection.execute("PRAGMA journal_mode=WAL")
+        for turn in count(1):
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # another process is making the same file; SQLite does not wait for that
+                if not _is_busy(error) or turn == READ_TRIES:
+                    raise
+                time.sleep(0.001 + random.random() * 0.004)
         connection.execute("BEGIN EXCLUSIVE")
         try:
             # another process may have been quicker
@@ -219,6 +231,17 @@ class SqliteFile:
         """Close the connection."""
         with self.errors():
             self._connection.close()
+
+
+def _is_foreign(path: str) -> bool:
+    """Tell a file of another kind; SQLite itself would write over a very short one."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError:
+        # SQLite says what is wrong with it
+        return False
+    return bool(head) and head != MAGIC
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

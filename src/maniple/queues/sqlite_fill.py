@@ -39,10 +39,8 @@ def _insert(file: SqliteFile, rows: list[tuple[bytes, bytes]]) -> int:
     if file.execute(purged).fetchone()[0]:
         # SQLite would go on from the highest number there is, and higher ones have been used
         jump = "INSERT OR IGNORE INTO tasks SELECT handed + 1, ?, ? FROM state"
-        for index, row in enumerate(rows, 1):
-            if file.execute(jump, row).rowcount:
-                added = 1
-                break
-        rows = rows[index:]
+        left = iter(rows)
+        added = int(any(file.execute(jump, row).rowcount for row in left))
+        rows = list(left)
     insert = "INSERT OR IGNORE INTO tasks (id, param) VALUES (?, ?)"
     return added + max(0, file.executemany(insert, rows).rowcount)

@@ -31,6 +31,7 @@ class JsonlReporter:
         self.directory = os.fspath(directory)
         self._pending: dict[str, list[bytes]] = {}
         self._files: dict[str, int] = {}
+        self._paths: dict[str, str] = {}
 
     def report(self, event: Event) -> None:
         """Encode the event now (about a microsecond): its param may change afterwards.
@@ -101,7 +102,7 @@ class JsonlReporter:
         return pd.DataFrame(columns)
 
     def _append(self, uid: str, lines: list[bytes]) -> None:
-        path = os.path.join(self.directory, _file_name(uid))
+        path = self._path(uid)
         written = 0
         data = b""
         try:
@@ -122,6 +123,12 @@ class JsonlReporter:
                 " free or mend the place, or name another folder"
             ) from None
         lines.clear()
+
+    def _path(self, uid: str) -> str:
+        path = self._paths.get(uid)
+        if path is None:
+            path = self._paths[uid] = os.path.join(self.directory, _file_name(uid))
+        return path
 
     def _open(self, uid: str, path: str) -> tuple[int, bool]:
         """Return the file of a minion, and whether its last line is torn."""

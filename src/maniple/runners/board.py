@@ -15,8 +15,10 @@ from typing import Any, Final
 
 SLOTS: Final = 256
 SLOT_BYTES: Final = 1024
-_HEAD: Final = struct.Struct("<B3xIdd")
-ROOM: Final = SLOT_BYTES - _HEAD.size
+_MARK_BYTES: Final = 4
+_BODY: Final = struct.Struct("<Idd")
+_HEAD_BYTES: Final = _MARK_BYTES + _BODY.size
+ROOM: Final = SLOT_BYTES - _HEAD_BYTES
 
 
 class Mark(IntEnum):
@@ -38,25 +40,29 @@ class Board:
 
     def running(self, index: int, start: float) -> None:
         """Note that a task starts (in the function's process)."""
-        _HEAD.pack_into(
-            self._memory, index % SLOTS * SLOT_BYTES, Mark.RUNNING, 0, start, 0.0
-        )
+        base = index % SLOTS * SLOT_BYTES
+        _BODY.pack_into(self._memory, base + _MARK_BYTES, 0, start, 0.0)
+        self._memory[base] = Mark.RUNNING
 
     def ended(self, index: int, mark: int, start: float, end: float, payload: bytes) -> None:
         """Note how a task ended (in the function's process); the payload must fit `ROOM`."""
         base = index % SLOTS * SLOT_BYTES
         if payload:
-            self._memory[base + _HEAD.size : base + _HEAD.size + len(payload)] = payload
-        # the head, and the mark in it, come last: a slot counts only when it is whole
-        _HEAD.pack_into(self._memory, base, mark, len(payload), start, end)
+            self._memory[base + _HEAD_BYTES : base + _HEAD_BYTES + len(payload)] = payload
+        _BODY.pack_into(self._memory, base + _MARK_BYTES, len(payload), start, end)
+        # a store of its own, and the last one: the minion may read at any moment
+        self._memory[base] = mark
 
     def read(self, index: int) -> tuple[int, int, float, float]:
         """Read mark, payload's length, start and end of a slot."""
-        return _HEAD.unpack_from(self._memory, index % SLOTS * SLOT_BYTES)
+        base = index % SLOTS * SLOT_BYTES
+        # the mark first: what it stands for was written before it
+        mark = self._memory[base]
+        return mark, *_BODY.unpack_from(self._memory, base + _MARK_BYTES)
 
     def payload(self, index: int, length: int) -> bytes:
         """Read the payload of a slot."""
-        base = index % SLOTS * SLOT_BYTES + _HEAD.size
+        base = index % SLOTS * SLOT_BYTES + _HEAD_BYTES
         return self._memory[base : base + length]
 
     def free(self, index: int) -> None:
@@ -79,8 +85,8 @@ def dump_raised(error: BaseException) -> bytes:
     try:
         carried = pickle.dumps(error)
         pickle.loads(carried)  # noqa: S301 - our own bytes; many exceptions pickle but do not load
-    except Exception:
-        carried = pickle.dumps(Raised(f"{cause}: {error}"))
+    except BaseException:  # its own code is run here, and may do anything
+        carried = pickle.dumps(Raised(_last_line(text)))
     return pickle.dumps((cause, text, carried))
 
 
@@ -89,9 +95,15 @@ def load_raised(payload: bytes) -> tuple[str, str, BaseException]:
     cause, text, carried = pickle.loads(payload)  # noqa: S301 - from our own child
     try:
         error = pickle.loads(carried)  # noqa: S301 - from our own child
-    except Exception:
-        error = Raised(f"{cause}: {text.strip().rpartition(chr(10))[2]}")
+    except BaseException:  # likewise
+        error = Raised(_last_line(text))
+    if not isinstance(error, BaseException):
+        error = Raised(_last_line(text))
     return cause, text, error
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 def load_value(payload: bytes) -> Any:

@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from typing import Any, Final
 
 from maniple import proctree
@@ -28,6 +29,8 @@ from maniple.task import Task, decode_param
 WINDOW: Final = SLOTS // 2
 RECYCLE_BYTES: Final = 1 << 30
 LOOK_SECONDS: Final = 1.0
+MOST_FRUITLESS: Final = 3
+FIRST_NAP_SECONDS: Final = 0.001
 
 
 class FunctionRunner:
@@ -36,7 +39,8 @@ class FunctionRunner:
     Args:
         function: any callable; it need not be picklable, for the child is a fork.
         decode: makes the param from the task's data, in the child.
-        recycle: bytes of resident memory beyond which the child is replaced between two tasks.
+        recycle: bytes that the child's resident memory may grow by since it was first looked at;
+            beyond that it is replaced between two tasks.
         grace: seconds between TERM and KILL.
     """
 
@@ -62,6 +66,12 @@ class FunctionRunner:
         self._child = 0
         self._handle = -1
         self._looked = 0.0
+        self._usual = 0
+        self._worked = False
+        self._fruitless = 0
+        self._cut: int | None = None
+        self._cut_start = 0.0
+        self._nap = FIRST_NAP_SECONDS
         self._retiring = False
         self._seen = (-1, 0.0)
         self._ours: socket.socket | None = None
@@ -101,13 +111,8 @@ class FunctionRunner:
                 return
             try:
                 message, fd = child.pack(index, self._tasks[index].data)
-                try:
-                    child.send(ours, message, fd, socket.MSG_DONTWAIT)
-                except BlockingIOError:
-                    if fd is not None:
-                        os.close(fd)
-                    return
-            except (BrokenPipeError, ConnectionResetError):
+                child.send(ours, message, fd, socket.MSG_DONTWAIT)
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 return
             self._unsent.popleft()
             self._sent += 1
@@ -116,24 +121,31 @@ class FunctionRunner:
         if self._ours is None or self._theirs is None:
             self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
+        lasting = threading.current_thread() is threading.main_thread()
+        # what is in a buffer at the fork would be written twice
+        child.flush_output()
         with warnings.catch_warnings():
             # the minion's other thread waits for the lock that is held here: it holds no other
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             self._ours.close()
-            child.serve(self._theirs, self._board, self._function, self._decode, parent)
+            child.serve(
+                self._theirs, self._board, self._function, self._decode, parent, lasting=lasting
+            )
         self._child = pid
         # the child does the same: whoever is first, the group exists when it is needed
         with suppress(OSError):
             os.setpgid(pid, pid)
         self._handle = _open_handle(pid)
         self._looked = time.monotonic()
+        self._usual = 0
+        self._worked = False
 
     def collect(self, context: Context, timeout: float) -> list[tuple[Task, Outcome]]:
         """Wait for ended attempts, up to `timeout` seconds; return all there are.
 
-        Returns early, with what there is, when the minion must stop.
+        Returns early, with nothing perhaps: when the minion must stop, and while tasks are quick.
         """
         with self.lock:
             self._send()
@@ -157,6 +169,9 @@ class FunctionRunner:
             return ended
 
     def _patience(self, context: Context, timeout: float) -> float:
+        # the child tells of ends a millisecond apart, and not of those just before a long task
+        timeout = min(timeout, self._nap)
+        self._nap *= 2
         if context.time_limit is None:
             return timeout
         return max(0.0, min(timeout, context.time_limit - self._running_for()))
@@ -193,22 +208,19 @@ class FunctionRunner:
             if mark >= Mark.DONE_APART:
                 if index not in self._apart:
                     self._drain()
-                payload = self._apart.pop(index)
-                mark -= Mark.DONE_APART - Mark.DONE
+                payload = self._apart.pop(index, b"")
+                mark = mark - (Mark.DONE_APART - Mark.DONE) if payload else Mark.FREE
             else:
                 payload = self._board.payload(index, length) if length else b""
             self._board.free(index)
-            if mark == Mark.DONE:
-                outcome = Outcome(True, start, end, None, None, load_value(payload))  # noqa: FBT003 - hot
-            else:
-                cause, text, error = load_raised(payload)
-                outcome = Outcome(
-                    ok=False, start=start, end=end, cause=cause, error=text, value=error
-                )
-            ended.append((self._tasks[index], outcome))
-        for index in list(self._tasks)[: len(ended)]:
+            ended.append((self._tasks[index], _outcome(mark, payload, start, end)))
+        for index in list(islice(self._tasks, len(ended))):
             del self._tasks[index]
         self._sent -= len(ended)
+        if ended:
+            self._worked = True
+            self._fruitless = 0
+            self._nap = FIRST_NAP_SECONDS
         return ended
 
     def _look(self, context: Context) -> list[tuple[Task, Outcome]]:
@@ -232,19 +244,20 @@ class FunctionRunner:
         return []
 
     def _fail_running(self, cause: str, error: str) -> list[tuple[Task, Outcome]]:
-        for index in self._tasks:
-            mark, _, start, _ = self._board.read(index)
-            if mark != Mark.RUNNING:
-                break
-            self._board.free(index)
-            task = self._tasks.pop(index)
-            # what was queued behind it is still in `_unsent`, put there by _end
-            with suppress(ValueError):
-                self._unsent.remove(index)
-            return [
-                (task, Outcome(ok=False, start=start, end=time.time(), cause=cause, error=error))
-            ]
-        return []
+        """Fail the task that the end of the child cut short; the others are to be sent again."""
+        index, end = self._cut, time.time()
+        start = end
+        if index is not None:
+            start = self._cut_start
+        elif self._unsent and self._fruitless >= MOST_FRUITLESS:
+            # it does not even come to run a task: say so once per task, and not for ever
+            index = self._unsent[0]
+        if index is None or index not in self._tasks:
+            return []
+        self._cut, self._fruitless = None, 0
+        self._unsent.remove(index)
+        task = self._tasks.pop(index)
+        return [(task, Outcome(ok=False, start=start, end=end, cause=cause, error=error))]
 
     def _end(self) -> int:
         """End the child and all it started; what it had not finished is to be sent again."""
@@ -260,23 +273,38 @@ class FunctionRunner:
         if self._handle >= 0:
             os.close(self._handle)
         self._child, self._handle = 0, -1
-        finished = {i for i in self._tasks if self._board.read(i)[0] >= Mark.DONE}
-        self._unsent = deque(i for i in self._tasks if i not in finished)
-        self._sent = len(finished)
+        self._retiring = False
+        self._fruitless += 1
+        self._cut = None
+        finished = 0
+        # tasks end in order; the slots beyond the first `SLOTS` tasks are not theirs yet
+        for index in islice(self._tasks, SLOTS):
+            mark, _, start, _ = self._board.read(index)
+            if mark >= Mark.DONE:
+                finished += 1
+                continue
+            if mark == Mark.RUNNING:
+                self._board.free(index)
+                self._cut, self._cut_start = index, start
+            break
+        self._unsent = deque(islice(self._tasks, finished, None))
+        self._sent = finished
         return status
 
     def _retire(self) -> None:
         """Replace a child that has grown too large, when it has finished what it is at."""
         now = time.monotonic()
-        if not self._retiring and now - self._looked >= LOOK_SECONDS:
+        if not self._retiring and self._worked and now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            if resident_bytes(self._child) > self._recycle:
+            size = resident_bytes(self._child)
+            # a model that a first task loads, and the minion's own memory, are no leak
+            self._usual = self._usual or size
+            if size - self._usual > self._recycle:
                 self._retiring = True
                 stolen = self._steal()
                 self._sent -= len(stolen)
                 self._unsent.extendleft(reversed(stolen))
         if self._retiring and self._sent == 0:
-            self._retiring = False
             self._end()
 
     def _steal(self) -> list[int]:
@@ -321,6 +349,20 @@ class FunctionRunner:
         self._ours = self._theirs = None
         self._tasks.clear()
         self._unsent.clear()
+
+
+def _outcome(mark: int, payload: bytes, start: float, end: float) -> Outcome:
+    if mark == Mark.DONE:
+        try:
+            return Outcome(True, start, end, None, None, load_value(payload))
+        except BaseException as error:  # the result's own code is run here, and may do anything
+            cause, text = type(error).__name__, f"the result cannot be unpickled: {error!r}"
+            return Outcome(ok=False, start=start, end=end, cause=cause, error=text)
+    if mark == Mark.RAISED:
+        cause, text, raised = load_raised(payload)
+        return Outcome(ok=False, start=start, end=end, cause=cause, error=text, value=raised)
+    text = "the result was lost: too many open files, perhaps"
+    return Outcome(ok=False, start=start, end=end, cause="no result", error=text)
 
 
 def resident_bytes(pid: int) -> int:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from maniple.errors import StorageError
 from maniple.runner import Outcome
@@ -28,7 +28,7 @@ class Lock:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="maniple-")  # noqa: SIM115 - closed by __exit__
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ def forward(lock: Callable[[], AbstractContextManager[Any]]) -> Output:
     """
     clear = b"\r\x1b[K" if sys.stdout.isatty() and sys.stderr.isatty() else b""
 
-    def output(_task: Task, _outcome: Outcome, stdout: int | None, stderr: int | None) -> None:
+    def output(task: Task, outcome: Outcome, stdout: int | None, stderr: int | None) -> None:  # noqa: ARG001 - an Output takes them
         with lock():
             if clear:
                 # the progress line stands there; it is painted again below what we write
@@ -92,7 +92,7 @@ def directory_output(folder: str) -> Output:
     A file replaces that of an earlier attempt, whole or not at all.
     """
 
-    def output(task: Task, _outcome: Outcome, stdout: int | None, stderr: int | None) -> None:
+    def output(task: Task, outcome: Outcome, stdout: int | None, stderr: int | None) -> None:  # noqa: ARG001 - an Output takes it
         for source, ending in ((stdout, "out"), (stderr, "err")):
             if source is None:
                 continue

@@ -7,12 +7,13 @@ that writes nothing costs two fstat calls.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,13 @@ from maniple.task import Task
 
 KEPT_OUTPUT: Final = 1 << 20
 GRACE_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.1
+LONGEST_VARIABLE: Final = 65_536
+PARAM: Final = "MANIPLE_PARAM"
+PARAM_FILE: Final = "MANIPLE_PARAM_FILE"
+_SHELL: Final = "/bin/sh"
+_PARAM: Final = PARAM.encode()
+_PARAM_FILE: Final = PARAM_FILE.encode()
 _DEFAULT_SIGNALS: Final = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -43,7 +51,9 @@ class Command(Protocol):
 class Output(Protocol):
     """Where captured output goes when an attempt has ended."""
 
-    def __call__(self, task: Task, outcome: Outcome, stdout: int | None, stderr: int | None) -> None:
+    def __call__(
+        self, task: Task, outcome: Outcome, stdout: int | None, stderr: int | None
+    ) -> None:
         """Take the open files of what was printed (None: nothing was); read them with pread."""
         ...
 
@@ -55,7 +65,9 @@ class ProcessRunner:
         command: makes the words from the param.
         live: let the program write to our own output instead of capturing it.
         output: called after each attempt that printed something.
-        environment: of the programs; `MANIPLE_*` variables are added.
+        environment: of the programs; `MANIPLE_*` variables are added. The param as JSON is in
+            `MANIPLE_PARAM`, or where it is longer than `LONGEST_VARIABLE` in the file that
+            `MANIPLE_PARAM_FILE` names.
         grace: seconds between TERM and KILL.
     """
 
@@ -73,7 +85,10 @@ class ProcessRunner:
         self._command = command
         self._live = live
         self._output = output
-        self._environment = dict(os.environ if environment is None else environment)
+        variables = os.environ if environment is None else environment
+        self._environment = {os.fsencode(k): os.fsencode(v) for k, v in variables.items()}
+        self._programs: dict[str, str] = {}
+        self._param_path: str | None = None
         self._grace = grace
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._files: list[int] = []
@@ -129,25 +144,47 @@ class ProcessRunner:
         return self._files[0], self._files[1]
 
     def _spawn(
-        self, words: Sequence[str], task: Task, context: Context, streams: tuple[int, int] | None
+        self, words: list[str], task: Task, context: Context, streams: tuple[int, int] | None
     ) -> int | Outcome:
-        environment = self._environment.copy()
-        environment["MANIPLE_PARAM"] = os.fsdecode(task.data)
-        environment["MANIPLE_TASK"] = task.id
-        environment["MANIPLE_NUMBER"] = str(task.number)
-        environment["MANIPLE_ATTEMPT"] = str(task.attempt)
-        environment["MANIPLE_SLOT"] = str(context.slot)
         actions = [(os.POSIX_SPAWN_DUP2, self._null, 0)]
         if streams:
             actions += [(os.POSIX_SPAWN_DUP2, streams[0], 1), (os.POSIX_SPAWN_DUP2, streams[1], 2)]
         home = None
         now = time.time()
         try:
+            environment = self._environment_of(task, context)
             if context.directory is not None:
                 home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
                 os.chdir(context.directory)
-            return os.posix_spawnp(
-                words[0],
+            return self._start(words, environment, actions)
+        except FileNotFoundError:
+            cause, error = "not found", f"there is no command {words[0]!r}"
+        except PermissionError:
+            cause, error = "not executable", f"{words[0]!r} cannot be executed: not permitted"
+        except (OSError, ValueError) as problem:
+            cause, error = "cannot start", f"{words[0]!r} cannot be started: {problem}"
+            if isinstance(problem, OSError) and problem.errno == errno.E2BIG:
+                cause = "too long"
+                error = (
+                    "the param is too long for a command line: "
+                    f"read it from the environment variable {PARAM}, or the file {PARAM_FILE} names"
+                )
+        finally:
+            if home is not None:
+                os.fchdir(home)
+                os.close(home)
+        return Outcome(ok=False, start=now, end=time.time(), cause=cause, error=error)
+
+    def _start(
+        self, words: list[str], environment: dict[bytes, bytes], actions: list[tuple[int, int, int]]
+    ) -> int:
+        program = self._programs.get(words[0])
+        if program is None:
+            program = self._programs[words[0]] = _locate(words[0])
+
+        def start(call: Callable[..., int], program: str, words: list[str]) -> int:
+            return call(
+                program,
                 words,
                 environment,
                 file_actions=actions,
@@ -155,25 +192,42 @@ class ProcessRunner:
                 setsigmask=(),
                 setsigdef=_DEFAULT_SIGNALS,
             )
-        except FileNotFoundError:
-            cause, error = "not found", f"there is no command {words[0]!r}"
-        except PermissionError:
-            cause, error = "not executable", f"{words[0]!r} cannot be executed: not permitted"
-        except (OSError, ValueError) as problem:
-            if (
-                isinstance(problem, OSError)
-                and problem.filename is None
-                and "too long" in str(problem)
-            ):
-                cause, error = "too long", "the param is too long for a command line: read it " \
-                    "from the environment variable MANIPLE_PARAM, or from a file"
-            else:
-                cause, error = "cannot start", f"{words[0]!r} cannot be started: {problem}"
-        finally:
-            if home is not None:
-                os.fchdir(home)
-                os.close(home)
-        return Outcome(ok=False, start=now, end=time.time(), cause=cause, error=error)
+
+        try:
+            if program:
+                # a tenth of the time of a start goes by while the system looks through the path
+                return start(os.posix_spawn, program, words)
+            return start(os.posix_spawnp, words[0], words)
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:
+                # a script that names no interpreter is the shell's, as it is for a shell
+                return start(os.posix_spawn, _SHELL, [_SHELL, program or words[0], *words[1:]])
+            if error.errno == errno.ENOENT and program:
+                # it may have moved; the next attempt looks for it
+                del self._programs[words[0]]
+                return start(os.posix_spawnp, words[0], words)
+            raise
+
+    def _environment_of(self, task: Task, context: Context) -> dict[bytes, bytes]:
+        environment = self._environment.copy()
+        if len(task.data) <= LONGEST_VARIABLE:
+            environment[_PARAM] = task.data
+        else:
+            environment[_PARAM_FILE] = os.fsencode(self._param_file(task.data))
+        environment[b"MANIPLE_TASK"] = task.id.encode()
+        environment[b"MANIPLE_NUMBER"] = b"%d" % task.number
+        environment[b"MANIPLE_ATTEMPT"] = b"%d" % task.attempt
+        environment[b"MANIPLE_SLOT"] = b"%d" % context.slot
+        return environment
+
+    def _param_file(self, data: bytes) -> str:
+        """Write a param that is too long for a variable; the same file serves every task."""
+        if self._param_path is None:
+            fd, self._param_path = tempfile.mkstemp(prefix="maniple-param-", suffix=".json")
+            os.close(fd)
+        with open(self._param_path, "wb") as file:
+            file.write(data)
+        return self._param_path
 
     def _collect(self, task: Task, outcome: Outcome, streams: tuple[int, int]) -> None:
         sizes = [os.fstat(fd).st_size for fd in streams]
@@ -182,12 +236,14 @@ class ProcessRunner:
         outcome.stdout, outcome.stderr = (
             _tail(fd, size, KEPT_OUTPUT) for fd, size in zip(streams, sizes, strict=True)
         )
-        if self._output is not None and not outcome.interrupted:
-            out, err = (fd if size else None for fd, size in zip(streams, sizes, strict=True))
-            self._output(task, outcome, out, err)
-        for fd, size in zip(streams, sizes, strict=True):
-            if size:
-                os.ftruncate(fd, 0)
+        try:
+            if self._output is not None and not outcome.interrupted:
+                out, err = (fd if size else None for fd, size in zip(streams, sizes, strict=True))
+                self._output(task, outcome, out, err)
+        finally:
+            for fd, size in zip(streams, sizes, strict=True):
+                if size:
+                    os.ftruncate(fd, 0)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -195,6 +251,18 @@ class ProcessRunner:
             with suppress(OSError):
                 os.close(fd)
         self._files.clear()
+        self._null = -1
+        if self._param_path is not None:
+            with suppress(OSError):
+                os.unlink(self._param_path)
+
+
+def _locate(word: str) -> str:
+    """Find a program in the search path; nothing where that is not for long, or not there."""
+    import shutil
+
+    found = word if "/" in word else shutil.which(word) or ""
+    return found if os.path.isabs(found) else ""
 
 
 def _wait(pid: int, context: Context, limit: float | None) -> bool:
@@ -210,19 +278,22 @@ def _wait(pid: int, context: Context, limit: float | None) -> bool:
     try:
         poll.register(handle, select.POLLIN)
         while True:
-            timeout = None if limit is None else max(0.0, (limit - time.monotonic()) * 1000)
-            ready = poll.poll(timeout)
+            # a signal just before the wait does not end it, and its handler runs after it only
+            nap = LOOK_SECONDS
+            if limit is not None:
+                nap = max(0.0, min(nap, limit - time.monotonic()))
+            ready = poll.poll(nap * 1000)
             if any(fd == handle for fd, _ in ready):
                 return True
-            if ready or (limit is not None and time.monotonic() >= limit):
+            if ready or context.cancel.requested:
+                return False
+            if limit is not None and time.monotonic() >= limit:
                 return False
     finally:
         os.close(handle)
 
 
-def _wait_by_looking(
-    pid: int, poll: select.poll, context: Context, limit: float | None
-) -> bool:
+def _wait_by_looking(pid: int, poll: select.poll, context: Context, limit: float | None) -> bool:
     """Wait where there are no process descriptors: look again and again, ever more seldom."""
     nap = 0.5
     while not proctree.has_ended(pid):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -18,10 +19,11 @@ Param = TypeVar("Param")
 Result = TypeVar("Result")
 MOST_AHEAD: Final = 64
 AHEAD_SECONDS: Final = 0.005
+LONGEST_NAP_MS: Final = 20.0
 
 
 class TaskFailedError(ManipleError):
-    """A param's process died (crash, exit, kill) or ran out of time."""
+    """A param's process died (crash, exit, kill), ran out of time, or it asked to exit."""
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is a text, shown as a cause
@@ -45,15 +47,22 @@ class Results(Iterator[Result], Generic[Result]):
         self._next = 0
         self._early: dict[int, Outcome] = {}
         self._ready: deque[Outcome] = deque()
+        # also when the interpreter exits, while there still is what it takes
+        self._end = weakref.finalize(self, pool.close)
 
     def __iter__(self) -> Results[Result]:
         return self
 
     def __next__(self) -> Result:
-        outcome = self._outcome()
+        try:
+            outcome = self._outcome()
+        except BaseException:
+            self.close()
+            raise
         if outcome is None:
             self.close()
             raise StopIteration
+        self._pool.read()
         error = _error(outcome)
         if error is None:
             value: Result = outcome.value
@@ -80,16 +89,15 @@ class Results(Iterator[Result], Generic[Result]):
                     self._ready.append(outcome)
 
     def close(self) -> None:
-        """End the processes."""
-        self._pool.close()
+        """End the processes; there are no more results."""
+        self._end()
+        self._early.clear()
+        self._ready.clear()
 
     def __enter__(self) -> Results[Result]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()
 
 
@@ -153,6 +161,7 @@ class _Pool:
 
     def collect(self) -> list[tuple[int, Outcome]] | None:
         """Wait for results; None when all have been collected."""
+        nap = 1.0
         while True:
             if self._closed:
                 return None
@@ -160,18 +169,16 @@ class _Pool:
             busy = [runner for runner in self._runners if runner.pending]
             if not busy:
                 return None
-            ended = [
-                pair for runner in busy for pair in runner.collect(self._context, 0.0)
-            ]
+            ended = [pair for runner in busy for pair in runner.collect(self._context, 0.0)]
             found = [pair for task, outcome in ended if (pair := self._ended(task, outcome))]
             if found:
-                self._unread -= len(found)
                 return found
             if not ended:
                 poll = select.poll()
                 for runner in busy:
                     poll.register(runner.fileno(), select.POLLIN)
-                poll.poll(20)
+                poll.poll(nap)
+                nap = min(nap * 2, LONGEST_NAP_MS)
 
     def _ended(self, task: Task, outcome: Outcome) -> tuple[int, Outcome] | None:
         index = self._indices.pop(id(task))
@@ -182,7 +189,12 @@ class _Pool:
             return None
         return index, outcome
 
+    def read(self) -> None:
+        """Note that the caller has taken a result: there is room for another."""
+        self._unread -= 1
+
     def close(self) -> None:
+        """End the processes, if they are ours."""
         # a fork of the caller's has a copy of us, and no say over our children
         if self._closed or os.getpid() != self._owner:
             return
@@ -195,11 +207,15 @@ class _Pool:
 def _error(outcome: Outcome) -> BaseException | None:
     if outcome.ok:
         return None
-    if isinstance(outcome.value, BaseException):
-        error = outcome.value
-        error.__cause__ = RemoteTraceback(outcome.error or "")
-        return error
-    return TaskFailedError(outcome.error or "")
+    raised = outcome.value
+    if not isinstance(raised, BaseException):
+        return TaskFailedError(outcome.error or "")
+    error = raised
+    # these would end the caller's program or loop as if all were well
+    if isinstance(raised, StopIteration) or not isinstance(raised, Exception):
+        error = TaskFailedError(f"the function raised {raised!r}")
+    error.__cause__ = RemoteTraceback(outcome.error or "")
+    return error
 
 
 def map(  # noqa: A001 - it is what the built-in does, in parallel
@@ -233,7 +249,8 @@ def map(  # noqa: A001 - it is what the built-in does, in parallel
 
     Raises:
         UsageError: a param cannot be pickled, or `jobs` is below 1.
-        TaskFailedError: while iterating: a call's process died or ran out of time.
+        TaskFailedError: while iterating: a call's process died or ran out of time, or the function
+            raised what would end the caller (`SystemExit`, `KeyboardInterrupt`, `StopIteration`).
 
     Example:
         >>> list(map(abs, [-1, 2, -3], jobs=2))

@@ -91,22 +91,22 @@ class ResultFile:
         """Append what was taken: all of it, or nothing and an error."""
         if not self._rows:
             return
-        rows, self._rows = self._rows, []
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX)
             try:
                 size = os.fstat(self._fd).st_size
                 data = self._closing(size) + (
-                    self._csv_of(rows, size) if self._csv else _lines(rows)
+                    self._csv_of(size) if self._csv else _lines(self._rows)
                 )
                 self._append(data, size)
             finally:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN)
         except OSError as error:
-            self._rows = rows + self._rows
             raise StorageError(
                 f"cannot write results to {self._path}: {error.strerror}; the tasks are not lost"
             ) from None
+        # not before: rows that are not written stay, and keep their tasks from being acknowledged
+        self._rows.clear()
 
     def _append(self, data: bytes, size: int) -> None:
         view = memoryview(data)
@@ -121,22 +121,22 @@ class ResultFile:
         """End the last row, should it have been cut short."""
         return b"\n" if size and os.pread(self._fd, 1, size - 1) != b"\n" else b""
 
-    def _csv_of(self, rows: list[Row], size: int) -> bytes:
+    def _csv_of(self, size: int) -> bytes:
+        rows = self._rows
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if self._columns is None:
-            if size:
-                head = os.pread(self._fd, 1 << 20, 0).decode("utf-8", "replace")
-                self._columns = next(csv.reader(io.StringIO(head)), [])
-            else:
-                self._columns = [*_fields(rows[0].param), *_AFTER]
-                writer.writerow(self._columns)
+        if not size:
+            self._columns = [*_fields(rows[0].param), *_AFTER]
+            writer.writerow(self._columns)
+        elif self._columns is None:
+            head = os.pread(self._fd, 1 << 20, 0).decode("utf-8", "replace")
+            self._columns = next(csv.reader(io.StringIO(head)), [])
         for row in rows:
             known = {**_fields(row.param), **{name: getattr(row, name) for name in _AFTER}}
             extra = known.keys() - set(self._columns)
             if extra:
                 raise StorageError(
-                    f"{self._path} has no column {sorted(extra)[0]!r}: params of several kinds "
+                    f"{self._path} has no column {min(extra)!r}: params of several kinds "
                     "belong in a .jsonl file"
                 )
             writer.writerow([_cell(known.get(name)) for name in self._columns])
@@ -144,8 +144,10 @@ class ResultFile:
 
     def close(self) -> None:
         """Write the rest and close."""
-        self.flush()
-        os.close(self._fd)
+        try:
+            self.flush()
+        finally:
+            os.close(self._fd)
 
 
 def _lines(rows: list[Row]) -> bytes:
