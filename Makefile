@@ -33,7 +33,7 @@ bench: $(READY)  ## Measure against peers, which it installs into .bench
 	@$(BIN)/python benchmarks/run.py
 
 soak: $(READY)  ## Run the slow proofs
-	@$(BIN)/python -m pytest -m soak tests
+	@$(BIN)/python -m pytest -n auto -m soak tests
 
 clean:  ## Remove what these commands made
 	rm -rf $(VENV) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maniple.callback.decorator import minionize as minionize
     from maniple.errors import ManipleError as ManipleError
     from maniple.minion.book import Policy as Policy
-    from maniple.minion.decorator import minionize as minionize
     from maniple.minion.minion import Minion as Minion
     from maniple.minion.work import work as work
     from maniple.queue import Failure as Failure
@@ -52,7 +52,7 @@ _PUBLIC = {
     "Task": "maniple.task",
     "TaskFailedError": "maniple.sweep.map",
     "map": "maniple.sweep.map",
-    "minionize": "maniple.minion.decorator",
+    "minionize": "maniple.callback.decorator",
     "open_queue": "maniple.urls",
     "work": "maniple.minion.work",
 }

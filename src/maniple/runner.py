@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -91,8 +90,8 @@ class Context(msgspec.Struct):
     cancel: Cancel
     time_limit: float | None = None
     slot: int = 1
-    directory: Path | None = None
-    logs: Path | None = None
+    directory: str | None = None
+    logs: str | None = None
     meanwhile: Callable[[], None] = _nothing
     running: Callable[[int], None] = _ignore
 

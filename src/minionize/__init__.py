@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maniple.minion.callbacks import Callback, DockerCallback, FuncCallback, ProcessCallback
-    from maniple.minion.decorator import minionize
-    from maniple.minion.engines import Engine
-    from maniple.minion.entry import EntryPoint, minionizer
+    from maniple.callback.callbacks import Callback, DockerCallback, FuncCallback, ProcessCallback
+    from maniple.callback.decorator import minionize
+    from maniple.callback.engines import Engine
+    from maniple.callback.entry import EntryPoint, minionizer
 
 __all__ = [
     "Callback",

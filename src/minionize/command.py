@@ -8,14 +8,14 @@ from typing import Any
 
 def minionize() -> int:
     """Run a command over all params of an engine; return the exit code."""
-    from maniple.minion.command import run
+    from maniple.callback.command import run
 
     return run(sys.argv[1:])
 
 
 def minion_status() -> int:
     """Show what minions have done; return the exit code."""
-    from maniple.minion.command import status
+    from maniple.callback.command import status
 
     return status(sys.argv[1:], _maniple_status)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maniple.minion.entry import create_reporter
+from maniple.callback.entry import create_reporter
 from maniple.reporter import Reporter
 from maniple.reporters.jsonl import JsonlReporter as JsonReporter
 from maniple.reporters.null import NullReporter

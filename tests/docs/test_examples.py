@@ -50,4 +50,6 @@ def test_every_example_of_a_page_runs_in_order_in_one_folder(page, tmp_path):
 def test_the_pages_link_to_files_that_exist():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists() or target.startswith("http"), f"{page.name}: {target}"
+            assert (page.parent / target).exists() or target.startswith("http"), (
+                f"{page.name}: {target}"
+            )

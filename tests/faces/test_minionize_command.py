@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from maniple.minion.command import USAGE
+from maniple.callback.command import USAGE
 from sweeps import Minion, make_sweep, run, status, sweep
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maniple.minion.command import HELP
+from maniple.callback.command import HELP
 from maniple.settings import ALIASES, VARIABLES, read_settings
 from sweeps import clean_environment, make_sweep, run, sweep
 

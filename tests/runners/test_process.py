@@ -185,9 +185,9 @@ def test_standard_input_is_empty(shell):
 def test_it_runs_in_the_folder_of_the_context_and_we_stay_where_we_are(cancel, tmp_path):
     here = os.getcwd()
     runner = ProcessRunner(words_of("pwd"))
-    outcome = runner.run(Task.of(1), Context(cancel=cancel, directory=tmp_path))
+    outcome = runner.run(Task.of(1), Context(cancel=cancel, directory=str(tmp_path)))
     assert outcome.stdout.decode().strip() == os.path.realpath(tmp_path)
-    gone = Context(cancel=cancel, directory=tmp_path / "no")
+    gone = Context(cancel=cancel, directory=str(tmp_path / "no"))
     assert not runner.run(Task.of(1), gone).ok
     assert os.getcwd() == here
     runner.close()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -122,7 +119,9 @@ class Campaign:
             if plan.shell:
                 line = plan.template.shell(param, number=number, slot=1)
             else:
-                line = shlex.join(plan.template.words(param, number=number, slot=1))
+                from shlex import join
+
+                line = join(plan.template.words(param, number=number, slot=1))
             sys.stdout.buffer.write(os.fsencode(line) + b"\n")
 
     def _listed(self) -> Iterator[Any]:
@@ -148,13 +147,17 @@ class Campaign:
             return self._run()
         finally:
             if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+                from shutil import rmtree
+
+                rmtree(self._scratch, ignore_errors=True)
 
     def _run(self) -> int:
         plan = self._plan
         feed: Feed | None = None
         if self._own:
-            self._scratch = tempfile.mkdtemp(prefix="maniple-")
+            from tempfile import mkdtemp
+
+            self._scratch = mkdtemp(prefix="maniple-")
             url = f"sqlite:{self._scratch}/queue.db"
         else:
             assert plan.url is not None  # noqa: S101 - otherwise the queue is our own

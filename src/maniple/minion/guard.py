@@ -8,7 +8,6 @@ session of its own, notices by a pipe that nobody holds open any more.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from contextlib import suppress
@@ -70,4 +69,6 @@ def _watch(watched: int, tally: Tally, scratch: str | None) -> None:
         proctree.signal_group(group, signal.SIGKILL)
     proctree.signal_all(below, signal.SIGKILL)
     if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(scratch, ignore_errors=True)

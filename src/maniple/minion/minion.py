@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -26,7 +24,6 @@ from maniple.runner import Cancel, Context, Outcome, Runner, StreamRunner
 from maniple.task import Task
 from maniple.urls import redact
 
-_log = logging.getLogger("maniple")
 TICK_SECONDS: Final = 0.05
 FIRST_IDLE_SECONDS: Final = 0.01
 IDLE_SECONDS: Final = 0.1
@@ -109,7 +106,7 @@ class Minion:
         self._pause = FIRST_IDLE_SECONDS
         self._renew_at = 0.0
         self._broken: BaseException | None = None
-        self.uid = uuid.uuid4().hex
+        self.uid = os.urandom(16).hex()
         self._stamp = _Stamp(self.uid, redact(queue.url))
 
     def run(self) -> Count:
@@ -236,7 +233,11 @@ class Minion:
                 word(reporter)
             except (Exception, SystemExit) as error:
                 self._reporters.remove(reporter)
-                _log.warning("a reporter failed and is left out from now on: %s", error)
+                import logging
+
+                logging.getLogger("maniple").warning(
+                    "a reporter failed and is left out from now on: %s", error
+                )
 
     def _settle(self) -> None:
         """Tell the queue what was decided; results and events are safe before that."""
@@ -362,7 +363,12 @@ class _Keeper:
         self._failed = failed
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maniple-keeper", daemon=True)
-        self._thread.start()
+        # signals are for the main thread: what waits there must wake up
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
         while not self._over.wait(TICK_SECONDS):

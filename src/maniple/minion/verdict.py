@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import Final
 
@@ -75,7 +74,9 @@ def _tell_failures(queue: Queue, stats: QueueStats, url: str | None) -> None:
     if url is None:
         say("with -q sqlite:FILE failed tasks and their output are kept, and can be retried")
     else:
-        name = shlex.quote(redact(url))
+        from shlex import quote
+
+        name = quote(redact(url))
         say(f"see them: maniple queue failed -q {name}; again: maniple queue retry -q {name}")
 
 

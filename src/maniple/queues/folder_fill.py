@@ -28,6 +28,8 @@ BUFFER_BYTES: Final = 16 << 20
 BUFFER_SECONDS: Final = 1.0
 SILENCE: Final = 30.0
 """Seconds without growth after which a filler counts as dead."""
+UNSIGNED_SILENCE: Final = 1.0
+"""The same for one that has not even written who it is, which takes a moment."""
 POLL_SECONDS: Final = 0.02
 
 A = TypeVar("A")
@@ -138,11 +140,14 @@ class Filler:
             now = self._clock()
             if state != before:
                 before, since = state, now
+            writer = ids.writer(last)
             if (
                 not last
                 or ids.ended(last)
-                or now - since >= SILENCE
-                or owner.is_dead(ids.writer(last))
+                # we could not write the end of our own
+                or last == self._file
+                or now - since >= (SILENCE if writer else UNSIGNED_SILENCE)
+                or (writer and owner.is_dead(writer))
             ):
                 if self._take(last):
                     return

@@ -118,10 +118,12 @@ class View:
         self, places: dict[str, set[str]], counts: dict[State, int], now: float
     ) -> None:
         """Count what was committed and not yet renamed; its owner may have died just then."""
+        # a claim may have been taken over since, and its new owner died as well
+        claims = {chunk_of(claim): claim for claim in places["leased"]}
         for temporary in places["tmp"]:
             parts = temporary.split("~")
-            claim = "~".join(parts[:3])
-            if claim not in places["leased"] or parts[3] == "logs":
+            claim = claims.get(parts[0], "")
+            if not claim or parts[3] == "logs":
                 continue
             place, name = parts[3:]
             if name in places[place] or temporary not in self._log_of(claim).moves:

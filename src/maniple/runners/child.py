@@ -23,6 +23,7 @@ from typing import Any, Final
 from maniple import proctree
 from maniple.errors import StorageError
 from maniple.runners.board import ROOM, Board, Mark, dump_raised
+from maniple.scratch import unnamed_file
 
 INDEX: Final = struct.Struct("<QB")
 INLINE: Final = 0
@@ -113,12 +114,11 @@ def _read_all(fd: int) -> bytes:
 
 
 def _file_of(data: bytes) -> int:
-    import tempfile
-
-    with tempfile.TemporaryFile(prefix="maniple-") as file:
-        file.write(data)
-        file.flush()
-        return os.dup(file.fileno())
+    fd = unnamed_file()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
 
 
 def serve(

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Self
@@ -14,6 +13,7 @@ from typing import Any, Final, Self
 from maniple.errors import StorageError
 from maniple.runner import Outcome
 from maniple.runners.process import Output
+from maniple.scratch import unnamed_file
 from maniple.task import Task
 
 CHUNK: Final = 1 << 16
@@ -26,13 +26,13 @@ class Lock:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="maniple-")  # noqa: SIM115 - closed by __exit__
+        self._file = unnamed_file()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._file)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any, Final, Protocol
 from maniple import proctree
 from maniple.errors import ManipleError
 from maniple.runner import Context, Outcome
+from maniple.scratch import unnamed_file
 from maniple.task import Task
 
 KEPT_OUTPUT: Final = 1 << 20
@@ -133,14 +133,8 @@ class ProcessRunner:
         if self._live:
             return None
         if not self._files:
-            import fcntl
-
-            for _ in range(2):
-                with tempfile.TemporaryFile(prefix="maniple-") as file:
-                    fd = os.dup(file.fileno())
-                # a program writes at the end, wherever the one before it stopped
-                fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
-                self._files.append(fd)
+            # a program writes at the end, wherever the one before it stopped
+            self._files += (unnamed_file(os.O_APPEND), unnamed_file(os.O_APPEND))
         return self._files[0], self._files[1]
 
     def _spawn(
@@ -223,6 +217,8 @@ class ProcessRunner:
     def _param_file(self, data: bytes) -> str:
         """Write a param that is too long for a variable; the same file serves every task."""
         if self._param_path is None:
+            import tempfile
+
             fd, self._param_path = tempfile.mkstemp(prefix="maniple-param-", suffix=".json")
             os.close(fd)
         with open(self._param_path, "wb") as file:

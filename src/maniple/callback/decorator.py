@@ -25,8 +25,8 @@ class Minionized(Generic[Result]):
 
     def run(self) -> None:
         """Run it on every param of the engine that the environment names; see `minionizer`."""
-        from maniple.minion.callbacks import FuncCallback
-        from maniple.minion.entry import minionizer
+        from maniple.callback.callbacks import FuncCallback
+        from maniple.callback.entry import minionizer
 
         minionizer(FuncCallback(self.function)).run()
 

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from maniple.errors import ManipleError, ParamError, UsageError
-from maniple.event import Event, Step
-from maniple.minion.below import Below
-from maniple.minion.callbacks import Callback
-from maniple.minion.engines import (
+from maniple.callback.below import Below
+from maniple.callback.callbacks import Callback
+from maniple.callback.engines import (
     Adapted,
     Engine,
     QueueEngine,
@@ -25,7 +23,9 @@ from maniple.minion.engines import (
     settled,
     unsettle,
 )
-from maniple.minion.stop import Shield, Stop, Stopped
+from maniple.callback.stop import Shield, Stop, Stopped
+from maniple.errors import ManipleError, ParamError, UsageError
+from maniple.event import Event, Step
 from maniple.settings import CONFIG_NAME, Settings, read_settings
 
 _log = logging.getLogger("maniple")

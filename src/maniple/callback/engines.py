@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from urllib.parse import quote
 
 from maniple import plugins
+from maniple.callback.keeper import Keeper
 from maniple.errors import ManipleError, NotSupportedError, ParamError, UsageError
-from maniple.minion.keeper import Keeper
 from maniple.queue import Lease, Queue, State
 from maniple.settings import Settings
 from maniple.urls import open_queue, redact

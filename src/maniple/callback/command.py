@@ -63,15 +63,15 @@ def run(arguments: list[str]) -> int:
         print(f"minionize: there is no option {arguments[0]}\n{USAGE}", file=sys.stderr)
         return Exit.USAGE
     if os.getpid() == 1:
-        from maniple.minion.init import become_init
+        from maniple.callback.init import become_init
 
         become_init()
     return _guarded("minionize", lambda: _work(arguments))
 
 
 def _work(words: list[str]) -> int:
-    from maniple.minion.callbacks import WordsCallback
-    from maniple.minion.entry import load_settings, minionizer
+    from maniple.callback.callbacks import WordsCallback
+    from maniple.callback.entry import load_settings, minionizer
 
     # words are joined as text, and the shell reads them: the older tool's scripts rely on it
     command = " ".join(words) or load_settings().command
@@ -96,8 +96,8 @@ def status(arguments: list[str], find: Callable[[], Any]) -> int:
 
 
 def _status(arguments: list[str], find: Callable[[], Any]) -> int:
+    from maniple.callback.entry import load_settings
     from maniple.errors import UsageError
-    from maniple.minion.entry import load_settings
 
     settings = load_settings()
     if settings.reporter != "json":

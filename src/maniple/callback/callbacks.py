@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from maniple import plugins, proctree
-from maniple.minion.below import GRACE_SECONDS, mark
-from maniple.minion.engines import Engine
+from maniple.callback.below import GRACE_SECONDS, mark
+from maniple.callback.engines import Engine
 
 
 class Callback:

@@ -3,8 +3,8 @@
 import logging
 import threading
 
+from maniple.callback.keeper import Keeper
 from maniple.errors import StorageError
-from maniple.minion.keeper import Keeper
 from maniple.queues.memory import MemoryQueue
 
 TTL = 0.06
