@@ -1,4 +1,4 @@
-"""The interface of the tool `minionize`: names only; what they do is in `maniple.minion`."""
+"""The interface of the tool `minionize`: names only; what they do is in `maniple.callback`."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"maniple.minion.{_HOME[name]}"), name)
+    return getattr(import_module(f"maniple.callback.{_HOME[name]}"), name)
