@@ -350,6 +350,12 @@ class FunctionRunner:
         self._tasks.clear()
         self._unsent.clear()
 
+    def __del__(self) -> None:
+        # who only drops a runner (a fork's copy of it, say) has no say over the child
+        for end in (self._ours, self._theirs):
+            if end is not None:
+                end.close()
+
 
 def _outcome(mark: int, payload: bytes, start: float, end: float) -> Outcome:
     if mark == Mark.DONE:
