@@ -149,7 +149,7 @@ def test_an_image_that_is_not_there_is_a_failure(docker):
     assert run(Greeting("alpine")).error is not None
 
 
-# the SDK forgets to close the socket on which nobody answered
+# the SDK forgets to close the socket on which nobody answered, and frees it in its own time
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_docker_a_param_fails_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path / 'nobody'}")

@@ -263,5 +263,8 @@ class Crew:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """End a minion that is not at work yet."""
-    raise SystemExit(128 + number)
+    """End a minion that is not at work yet, or no more: it holds nothing.
+
+    An exception could be raised anywhere, in a `finally` as well, and would be lost there.
+    """
+    os._exit(128 + number)
