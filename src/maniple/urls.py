@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -11,6 +12,9 @@ from maniple.queue import Queue
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(.*)$", re.DOTALL)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+_PATHS = frozenset({"sqlite", "dir", "execo"})
 
 
 def split_url(url: str) -> tuple[str, str]:
@@ -28,6 +32,14 @@ def split_url(url: str) -> tuple[str, str]:
 def redact(url: str) -> str:
     """Take credentials out of a URL before it is shown or kept."""
     return _CREDENTIALS.sub("", url)
+
+
+def findable(url: str) -> str:
+    """Write a URL so that it means the same from any directory, without credentials."""
+    scheme, rest = split_url(url)
+    if scheme in _PATHS and rest:
+        return f"{scheme}:{os.path.abspath(rest)}"
+    return redact(url)
 
 
 def open_queue(url: str, *, create: bool = True, **options: Any) -> Queue:

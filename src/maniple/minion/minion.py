@@ -22,7 +22,7 @@ from maniple.queue import Journaled, Lease, Queue
 from maniple.reporter import Reporter
 from maniple.runner import Cancel, Context, Outcome, Runner, StreamRunner
 from maniple.task import Task
-from maniple.urls import redact
+from maniple.urls import findable
 
 TICK_SECONDS: Final = 0.05
 FIRST_IDLE_SECONDS: Final = 0.01
@@ -107,7 +107,7 @@ class Minion:
         self._renew_at = 0.0
         self._broken: BaseException | None = None
         self.uid = os.urandom(16).hex()
-        self._stamp = _Stamp(self.uid, redact(queue.url))
+        self._stamp = _Stamp(self.uid, findable(queue.url))
 
     def run(self) -> Count:
         """Work until the queue is drained, or a signal or `stop` ends it.
