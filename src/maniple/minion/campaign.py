@@ -162,8 +162,6 @@ class Campaign:
         else:
             assert plan.url is not None  # noqa: S101 - otherwise the queue is our own
             url = plan.url
-        # what needs no queue is checked before there is one
-        self._check_places()
         if self._own and plan.params is None:
             feed = self._line_feed()
         elif plan.params is not None:
@@ -174,9 +172,12 @@ class Campaign:
             feed = TaskFeed(self._checked(make))
         door = Door(url, create=feed is not None)
         try:
+            # a queue that is missing leaves no new folder behind, a folder that cannot be written
+            # leaves no new queue
             if feed is None:
                 self._check_first(door.queue)
-            elif feed.fd is None:
+            self._check_places()
+            if feed is not None and feed.fd is None:
                 feed.step(door.queue)
             return self._work(door, feed)
         finally:
