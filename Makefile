@@ -1,8 +1,10 @@
-# Developer commands. Each installs what it needs: Python packages into .venv, nothing else.
+# Developer commands. Each installs what it needs: Python packages into .venv, and for the tests
+# servers: Debian's with apt-get when root, others into .servers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVERS := .servers
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -17,8 +19,11 @@ $(READY): pyproject.toml requirements.txt
 demo: $(READY)  ## Sweep a classifier over real digits, kill a minion on the way, look at the result
 	@$(BIN)/python examples/digits/demo.py
 
-test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest -n auto tests
+servers:  ## Install the servers that the tests talk to, as far as that is permitted
+	@./scripts/install-servers $(SERVERS)
+
+test: $(READY) servers  ## Run the tests
+	@$(BIN)/python -m pytest -n auto --dist loadgroup tests
 
 check: $(READY)  ## Format, lint and strict types
 	@$(BIN)/ruff format --check .
@@ -29,13 +34,13 @@ format: $(READY)  ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## Measure against peers, which it installs into .bench
+bench: $(READY) servers  ## Measure against peers, which it installs into .bench
 	@$(BIN)/python benchmarks/run.py
 
-soak: $(READY)  ## Run the slow proofs
-	@$(BIN)/python -m pytest -n auto -m soak tests
+soak: $(READY) servers  ## Run the slow proofs
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m soak tests
 
 clean:  ## Remove what these commands made
-	rm -rf $(VENV) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) .bench .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check format bench soak clean
+.PHONY: help setup servers demo test check format bench soak clean

@@ -14,6 +14,8 @@ FLOORS = [
         "maniple.task",
         "maniple.event",
         "maniple.scratch",
+        "maniple.persist",
+        "maniple.address",
     },
     {
         "maniple.queue",

@@ -102,6 +102,13 @@ class Guarantees(msgspec.Struct, frozen=True):
         redelivers: a lease that lapses comes back by itself.
         counts: `stats` knows every number.
         finite: an empty queue stays empty unless somebody puts more.
+        unique: `put` leaves out what the queue knows, so that a sweep can be put again.
+        ordered: one who leases alone gets new tasks in the order they were put.
+        keeps_place: a task that was given back comes before those put after it.
+        numbered: tasks have numbers, from 1 in the order they were put (0 otherwise).
+        lists: `records`, `find`, `retry` and `purge` know tasks in every state (else failed ones).
+        late_acks: a lapsed lease is still acknowledged while nobody has taken its task since.
+        counts_lapses: a task whose minions all die is set aside after `MAX_LAPSES`.
     """
 
     durable: bool
@@ -110,11 +117,28 @@ class Guarantees(msgspec.Struct, frozen=True):
     redelivers: bool
     counts: bool
     finite: bool
+    unique: bool = True
+    ordered: bool = True
+    keeps_place: bool = True
+    numbered: bool = True
+    lists: bool = True
+    late_acks: bool = True
+    counts_lapses: bool = True
 
 
 @runtime_checkable
 class Queue(Protocol):
-    """What every backend offers. Time is in seconds."""
+    """What every backend offers. Time is in seconds.
+
+    A backend that talks over a network connects again by itself: a call that loses its connection
+    is repeated until the time that the URL's option `reconnect` allows is up, and only then raises
+    StorageError. What the server did while its answer was lost must not be done twice where the
+    queue is `unique`, and loses nothing anywhere.
+
+    Attributes:
+        guarantees: what this backend promises.
+        url: opens the same queue in another process; it may hold credentials (see `urls.redact`).
+    """
 
     guarantees: Guarantees
     url: str
@@ -145,7 +169,8 @@ class Queue(Protocol):
     def ack(self, leases: Sequence[Lease]) -> list[Lease]:
         """Mark tasks done; return those that are ours no more and run (or ran) elsewhere.
 
-        A lapsed lease whose task nobody has taken since is still acknowledged.
+        A lapsed lease whose task nobody has taken since is still acknowledged, where the backend
+        promises `late_acks`; elsewhere it is returned.
         """
         ...
 
@@ -188,6 +213,21 @@ class Queue(Protocol):
     def close(self) -> None:
         """Let go of files and connections. Leases still held lapse, or are noticed to be ours."""
         ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A queue behind a network: each call costs somebody else something.
+
+    Attributes:
+        idle: seconds that a minion with nothing to do may wait in one call of `lease`.
+        quiet: where `stats` cannot count leases (`leased` is None), a minion takes the queue for
+            drained after so many seconds without a task: longer than a dead minion's task stays
+            away.
+    """
+
+    idle: float
+    quiet: float
 
 
 @runtime_checkable

@@ -11,7 +11,10 @@ from maniple.errors import UsageError
 from maniple.queue import Queue
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(.*)$", re.DOTALL)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+_SECRETS = re.compile(
+    r"([?&](?:[a-z_]*password|[a-z_]*token|[a-z_]*secret)=)[^&\s]*", re.IGNORECASE
+)
 
 
 _PATHS = frozenset({"sqlite", "dir", "execo"})
@@ -31,7 +34,7 @@ def split_url(url: str) -> tuple[str, str]:
 
 def redact(url: str) -> str:
     """Take credentials out of a URL before it is shown or kept."""
-    return _CREDENTIALS.sub("", url)
+    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub("", url))
 
 
 def findable(url: str) -> str:

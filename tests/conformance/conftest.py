@@ -3,3 +3,4 @@
 import pytest
 
 pytest.register_assert_rewrite("conformance.queue_suite")
+pytest.register_assert_rewrite("conformance.broker_suite")

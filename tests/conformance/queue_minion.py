@@ -14,11 +14,12 @@ chance = random.Random(int(seed))
 
 
 def note(what, leases, at):
-    os.write(log, "".join(f"{what} {lease.task.number} {at}\n" for lease in leases).encode())
+    os.write(log, "".join(f"{what} {lease.task.id} {at}\n" for lease in leases).encode())
 
 
 queue = open_queue(url, create=False)
 started = False
+found = time.monotonic()
 while True:
     began = time.monotonic_ns()
     leases = queue.lease(chance.randint(1, 6), 60.0, wait=0.02)
@@ -29,9 +30,13 @@ while True:
     if leases and hold:
         signal.pause()
     if not leases:
-        if queue.stats().drained:
+        stats = queue.stats()
+        # where leases cannot be counted, silence tells that nothing is left
+        quiet = 0.0 if stats.leased is not None else queue.quiet
+        if stats.drained and time.monotonic() - found >= quiet:
             break
         continue
+    found = time.monotonic()
     time.sleep(chance.uniform(0, 0.003))
     if chance.random() < 0.1:
         back = leases.pop()

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from maniple.errors import StorageError
@@ -477,3 +478,41 @@ def test_the_task_of_a_killed_minion_runs_again_and_no_other(tmp_path, runner):
     assert sorted(found) == list(range(3, 10))
     assert queue.stats().done == 3
     queue.close()
+
+
+class Blind(MemoryQueue):
+    """A queue behind a network that cannot tell what others hold."""
+
+    idle = 0.2
+    quiet = 0.5
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def lease(self, limit, ttl, wait=0.0):
+        self.waits.append(wait)
+        return super().lease(limit, ttl, wait)
+
+    def stats(self):
+        stats = super().stats()
+        return msgspec.structs.replace(stats, leased=None)
+
+
+def test_where_leases_cannot_be_counted_a_minion_stays_until_a_dead_ones_tasks_would_be_back():
+    queue = Blind()
+    queue.put(["a", "b"])
+    held = queue.lease(1, 60.0)
+    threading.Timer(0.2, lambda: queue.nack(held)).start()
+    done = []
+    began = time.monotonic()
+    assert Minion(queue, InPlace(done.append)).run().done == 2
+    assert sorted(done) == ["a", "b"]
+    assert time.monotonic() - began >= queue.quiet
+
+
+def test_an_idle_minion_waits_as_long_as_the_queue_allows():
+    queue = Blind()
+    queue.put(["a"])
+    Minion(queue, InPlace(str)).run()
+    assert max(queue.waits) == queue.idle

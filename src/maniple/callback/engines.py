@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final, cast
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from maniple import plugins
 from maniple.callback.keeper import Keeper
 from maniple.errors import ManipleError, NotSupportedError, ParamError, UsageError
-from maniple.queue import Lease, Queue, State
+from maniple.queue import Lease, Queue, Remote, State
 from maniple.settings import Settings
 from maniple.urls import open_queue, redact
 
@@ -148,12 +149,18 @@ class QueueEngine(Engine):
     def next(self) -> Any:
         """Lease the next param; wait while others hold some that may come back."""
         wait = _SHORTEST_WAIT
+        since = time.monotonic()
         while True:
             with self.guard():
                 keeper = self._kept
                 if leases := keeper.lease(1, wait):
                     return self._take(leases[0])
-                if keeper.stats().drained:
+                stats = keeper.stats()
+                quiet = 0.0
+                if stats.leased is None and isinstance(keeper.queue, Remote):
+                    # nobody knows what others hold: it comes back within that time
+                    quiet = keeper.queue.quiet
+                if stats.drained and time.monotonic() - since >= quiet:
                     return None
             wait = min(wait * 1.5, _LONGEST_WAIT)
 

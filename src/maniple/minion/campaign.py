@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from maniple.errors import Exit, ManipleError, StorageError, UsageError
+from maniple.errors import Exit, ManipleError, NotSupportedError, StorageError, UsageError
 from maniple.minion.book import Policy
 from maniple.minion.crew import Crew
 from maniple.minion.feed import AHEAD, Feed, LineFeed, TaskFeed
@@ -199,9 +199,10 @@ class Campaign:
 
     def _check_first(self, queue: Queue) -> None:
         """A misspelt placeholder is one error now, not a failure of each task."""
-        for record in queue.records(State.WAITING):
-            self._check(record.task.param)
-            return
+        with suppress(NotSupportedError):
+            for record in queue.records(State.WAITING):
+                self._check(record.task.param)
+                return
 
     def _check_places(self) -> None:
         plan = self._plan

@@ -18,7 +18,7 @@ from maniple.event import Event, Step
 from maniple.minion.book import Book, Policy
 from maniple.minion.serial import Serial
 from maniple.minion.tally import Count, Tally
-from maniple.queue import Journaled, Lease, Queue
+from maniple.queue import Journaled, Lease, Queue, Remote
 from maniple.reporter import Reporter
 from maniple.runner import Cancel, Context, Outcome, Runner, StreamRunner
 from maniple.task import Task
@@ -104,6 +104,9 @@ class Minion:
         self._moved = time.monotonic()
         self._empty_until = 0.0
         self._pause = FIRST_IDLE_SECONDS
+        remote = queue if isinstance(queue, Remote) else None
+        self._longest_pause = remote.idle if remote is not None else IDLE_SECONDS
+        self._quiet = remote.quiet if remote is not None else 0.0
         self._renew_at = 0.0
         self._broken: BaseException | None = None
         self.uid = os.urandom(16).hex()
@@ -174,7 +177,7 @@ class Minion:
             if not leases:
                 self._empty_until = time.monotonic() + TICK_SECONDS
                 if wait:
-                    self._pause = min(self._pause * 2, IDLE_SECONDS)
+                    self._pause = min(self._pause * 2, self._longest_pause)
                 return
             self._empty_until = 0.0
             self._pause = FIRST_IDLE_SECONDS
@@ -187,7 +190,13 @@ class Minion:
     def _finished(self) -> bool:
         if self._tally.filling or not self._empty_until:
             return False
-        return not self._wait or self._queue.stats().drained
+        if not self._wait:
+            return True
+        stats = self._queue.stats()
+        if not stats.drained:
+            return False
+        # where nobody knows what others hold, it comes back within that time or was acknowledged
+        return stats.leased is not None or time.monotonic() - self._moved >= self._quiet
 
     def _ended(self, ended: Sequence[tuple[Task, Outcome]]) -> None:
         """Take what has ended: results and events first, and only then is it noted as done."""
