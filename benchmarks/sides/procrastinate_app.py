@@ -1,0 +1,26 @@
+"""A procrastinate task that does nothing, on the PostgreSQL at BENCH_URL."""
+
+import os
+
+import procrastinate
+from ticks import tick
+
+app = procrastinate.App(
+    connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_URL"]),
+    import_paths=["procrastinate_app"],
+)
+
+
+@app.task
+async def noop(x):  # noqa: ARG001 - a task has a param
+    """Note that it ran."""
+    tick("ticks")
+
+
+def fill(tasks):
+    """Make the tables and put the tasks, many with each statement."""
+    with app.replace_connector(
+        procrastinate.SyncPsycopgConnector(conninfo=os.environ["BENCH_URL"])
+    ).open() as ours:
+        ours.schema_manager.apply_schema()
+        noop.batch_defer(*({"x": number} for number in range(tasks)))
