@@ -29,6 +29,15 @@ def test_while_more_is_coming_there_is_no_share_and_no_eta():
     assert progress.line(stats(waiting=5, done=5), 1.0, more=True) == "5 of 10+ tasks, 5.0/s"
 
 
+def test_where_the_queue_cannot_count_only_what_has_ended_is_told():
+    progress = Progress(io.StringIO(), nullcontext, 0.0)
+    progress.line(stats(waiting=None), 0.0, more=False)
+    line = progress.line(stats(waiting=None, leased=None, done=30, failed=2), 4.0, more=False)
+    assert line == "32 tasks ended, 2 failed, 8.0/s"
+    line = progress.line(stats(waiting=7, leased=None, done=30), 4.0, more=False)
+    assert line.startswith("30 tasks ended, 7 waiting")
+
+
 def test_the_rate_is_that_of_the_last_seconds():
     progress = Progress(io.StringIO(), nullcontext, 0.0)
     for second in range(31):

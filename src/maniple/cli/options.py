@@ -22,7 +22,7 @@ queue_option = click.option(
     "--queue",
     "url",
     metavar="URL",
-    help="Queue: sqlite:FILE or dir:FOLDER. Default: $MANIPLE_QUEUE.",
+    help="Queue: sqlite:FILE, dir:FOLDER or a broker's URL. Default: $MANIPLE_QUEUE.",
 )
 
 

@@ -21,7 +21,8 @@ DEFAULT_QUEUE: Final = "sqlite:maniple.db"
     "--queue",
     "url",
     metavar="URL",
-    help=f"Queue: sqlite:FILE or dir:FOLDER. Default: $MANIPLE_QUEUE, else {DEFAULT_QUEUE}.",
+    help="Queue: sqlite:FILE, dir:FOLDER or a broker's URL. Default: $MANIPLE_QUEUE, else "
+    f"{DEFAULT_QUEUE}.",
 )
 @space_options
 @click.option("--dry-run", is_flag=True, help="Print the params, fill nothing.")
@@ -40,6 +41,8 @@ def sweep(
     quiet: bool,  # noqa: FBT001
 ) -> None:
     """Fill a queue. The same param is the same task: what the queue knows is not added again.
+
+    Message brokers (amqp, kafka, pulsar, gcps) do not know what they had: they add it again.
 
     \b
     x=1..1000 y=a,b,c        a grid: all combinations

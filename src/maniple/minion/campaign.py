@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, suppress
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from maniple.errors import Exit, ManipleError, NotSupportedError, StorageError, UsageError
 from maniple.minion.book import Policy
 from maniple.minion.crew import Crew
@@ -19,7 +21,7 @@ from maniple.minion.minion import Minion
 from maniple.minion.progress import Progress
 from maniple.minion.tally import Tally
 from maniple.minion.verdict import conclude
-from maniple.queue import Queue, State
+from maniple.queue import Queue, QueueStats, State
 from maniple.runner import Cancel, Context
 from maniple.runners.output import Lock, directory_output, forward
 from maniple.runners.process import Output, ProcessRunner
@@ -289,7 +291,7 @@ class Campaign:
                 if feeding:
                     full = (door.queue.stats().waiting or 0) > AHEAD
                 if progress is not None and progress.due(now):
-                    progress.show(door.queue.stats(), now, more=feeding)
+                    progress.show(self._told(door.queue.stats(), tally), now, more=feeding)
             except ManipleError as error:
                 return error
             watching = feed is not None and not feed.ended and not full
@@ -298,6 +300,15 @@ class Campaign:
                 patience = min(patience, 0.05)
             ready = crew.wait(patience, feed.fd if watching and feed is not None else None)
         return None
+
+    @staticmethod
+    def _told(stats: QueueStats, tally: Tally) -> QueueStats:
+        """Put what our own minions have done where the queue does not count it."""
+        if stats.done is None:
+            stats = msgspec.structs.replace(stats, done=tally.total().done)
+        if stats.failed is None:
+            stats = msgspec.structs.replace(stats, failed=tally.total().failed)
+        return stats
 
     def _minion(
         self, url: str, slot: int, tally: Tally, lock: Callable[[], AbstractContextManager[Any]]

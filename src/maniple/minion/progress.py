@@ -65,7 +65,11 @@ class Progress:
         rate = (ended - before) / (now - since) if now > since else 0.0
         total = stats.total or 0
         parts = []
-        if more:
+        if stats.total is None:
+            parts.append(f"{ended} {'task' if ended == 1 else 'tasks'} ended")
+            if stats.waiting:
+                parts.append(f"{stats.waiting} waiting")
+        elif more:
             parts.append(f"{ended} of {total}+ tasks")
         else:
             share = ended / total if total else 1.0

@@ -9,7 +9,7 @@ from maniple.errors import Exit, ManipleError
 from maniple.minion.crew import Crew
 from maniple.minion.progress import duration, say
 from maniple.minion.tally import Count
-from maniple.queue import Queue, QueueStats, State
+from maniple.queue import Queue, State
 from maniple.urls import redact
 
 SHOWN_FAILURES: Final = 5
@@ -51,17 +51,18 @@ def conclude(crew: Crew, queue: Queue, took: float, *, url: str | None, quiet: b
     stopped = crew.stopped_by or crew.broken
     if stopped or crew.tally.halted:
         left = (stats.waiting or 0) + (stats.delayed or 0) + (stats.leased or 0)
-        parts.append(f"stopped with {left} {_tasks(left)} left")
+        known = None not in {stats.waiting, stats.delayed, stats.leased}
+        parts.append(f"stopped with {left} {_tasks(left)} left" if known else "stopped")
     say("; ".join(parts))
-    if stats.failed:
-        _tell_failures(queue, stats, url)
+    failed = counted.failed if stats.failed is None else stats.failed
+    if failed:
+        _tell_failures(queue, failed, url)
     if stopped and url is not None:
         say("run the same command again to go on")
     return code
 
 
-def _tell_failures(queue: Queue, stats: QueueStats, url: str | None) -> None:
-    failed = stats.failed or 0
+def _tell_failures(queue: Queue, failed: int, url: str | None) -> None:
     say(f"{failed} {_tasks(failed)} failed:")
     for shown, record in enumerate(queue.records(State.FAILED)):
         if shown == SHOWN_FAILURES:
