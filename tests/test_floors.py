@@ -26,7 +26,7 @@ FLOORS = [
         "maniple.urls",
     },
     {"maniple.queues", "maniple.runners", "maniple.stats", "maniple.reporters", "maniple.sweep"},
-    {"maniple.minion", "maniple.callback"},
+    {"maniple.minion", "maniple.callback", "maniple.network"},
     {"maniple.cli", "maniple", "minionize"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,1 @@
+"""What talks in a network: sockets, processes, consoles."""

@@ -1,0 +1,1 @@
+"""What decides in a network, without I/O: numbering, acknowledgement, alignment."""
