@@ -18,6 +18,7 @@ VERBS: Final = {
     "run": ("maniple.cli.run:run", "Run a command for each param of a queue, or of a list."),
     "sweep": ("maniple.cli.sweep:sweep", "Fill a queue with params."),
     "status": ("maniple.cli.status:status", "Show what was done, what failed, how fast."),
+    "network": ("maniple.cli.network:network", "Run a graph of jobs joined by pipes; draw it."),
     "queue": ("maniple.cli.queue:queue", "List, retry, export, show or purge a queue's tasks."),
 }
 

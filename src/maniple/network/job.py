@@ -30,11 +30,13 @@ class Job:
         GROUPS: names that pictures group jobs by.
         REWINDS: a source that gives the same blocks again when it is started anew, so that it may
             be restarted: what has been delivered is skipped.
+        restarted: in `setup` and later: this process stands in for one that died.
     """
 
     MAX_QUEUE: int = 0
     GROUPS: str | Sequence[str] = ()
     REWINDS: bool = False
+    restarted: bool = False
 
     def __init__(
         self,

@@ -159,6 +159,7 @@ class JobHost:
     def run(self) -> bool:
         """Do all of it; tell whether the job ended well."""
         try:
+            self._job.restarted = self._restarted
             self._job.setup()
             self._report(state="running")
             if self._job.is_source:

@@ -108,6 +108,11 @@ class LocalRun:
         """The processes of the jobs; 0 where one has ended."""
         return [0 if process.ended else process.pid for process in self._processes]
 
+    @property
+    def restarts(self) -> list[int]:
+        """How often the process of each job was started again."""
+        return [process.restarts for process in self._processes]
+
     def address(self, edge: Edge) -> str:
         """Where a pipe's reader listens: a name without a file, so that none is left behind."""
         return f"ipc://@maniple-{self._key}-{edge.pipe.name}"
