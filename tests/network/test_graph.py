@@ -115,7 +115,7 @@ def test_what_is_no_job_is_said():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"encoding": "xml"}, "no encoding 'xml': there are bytes, json, pickle"),
+        ({"encoding": "xml"}, "no encoding 'xml': there are bytes, json, lines, pickle"),
         ({"blocks": 0}, "blocks must be at least 1, not 0"),
         ({"count": 0}, "count must be at least 1"),
     ],

@@ -19,38 +19,6 @@ from support import children, is_alive, until
 SOURCES = Path(__file__).parents[2] / "src"
 
 
-def run(network, **options):
-    """Run a network; return what its jobs printed."""
-    shown = io.BytesIO()
-    console = Console([job.name for job in network.jobs], shown)
-    try:
-        LocalRun(network, console, **options).run()
-    finally:
-        console.close()
-    return shown.getvalue().decode()
-
-
-def counting(number):
-    def count():
-        yield from range(number)
-
-    return count
-
-
-def writing(path):
-    """A sink that writes each value down at once."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def write(value):
-        os.write(file, f"{value}\n".encode())
-
-    return write
-
-
-def lines(path):
-    return [int(line) for line in path.read_text().split()]
-
-
 def double(value):
     return 2 * value
 

@@ -6,7 +6,7 @@ import json
 import pickle
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 OUT_OF_BAND_BYTES: Final = 4096
 APART_BYTES: Final = 16_384
@@ -27,6 +27,18 @@ class Encoding(Protocol):
 
     def decode(self, frames: Sequence[Any], count: int) -> list[Any]:
         """Give the blocks back; they may share memory with the frames."""
+        ...
+
+    def write(self, file: BinaryIO, block: Any) -> None:
+        """Write a block into a file that a program reads."""
+        ...
+
+    def read(self, file: BinaryIO) -> Any:
+        """Read a block from a file that a program writes.
+
+        Raises:
+            EOFError: there is none left.
+        """
         ...
 
 
@@ -104,13 +116,51 @@ class Pickled:
                 at += 1
         return blocks
 
+    def write(self, file: BinaryIO, block: Any) -> None:
+        """Pickle it."""
+        pickle.dump(block, file, protocol=4)
+
+    def read(self, file: BinaryIO) -> Any:
+        """Unpickle one."""
+        return pickle.load(file)  # noqa: S301 - see above
+
+
+class TruncatedError(Exception):
+    """A program ended in the middle of a block."""
+
 
 class Packed:
-    """Blocks that are packed one by one, by the pipe's own functions."""
+    """Blocks that are packed one by one.
 
-    def __init__(self, pack: Callable[[Any], bytes], unpack: Callable[[bytes], Any]) -> None:
+    Args:
+        pack: a block to bytes.
+        unpack: and back.
+        split: reads the bytes of one block from a file; nothing at its end. Without it the blocks
+            are lines.
+    """
+
+    def __init__(
+        self,
+        pack: Callable[[Any], bytes],
+        unpack: Callable[[bytes], Any],
+        split: Callable[[BinaryIO], bytes] | None = None,
+    ) -> None:
         self._unpack = unpack
         self.prepare = pack
+        self._split = split
+
+    def write(self, file: BinaryIO, block: Any) -> None:
+        """Write it, with a line's end where blocks are lines."""
+        file.write(self.prepare(block))
+        if self._split is None:
+            file.write(b"\n")
+
+    def read(self, file: BinaryIO) -> Any:
+        """Read one."""
+        data = file.readline() if self._split is None else self._split(file)
+        if not data:
+            raise EOFError
+        return self._unpack(data.removesuffix(b"\n") if self._split is None else data)
 
     def encode(self, prepared: Sequence[Any]) -> list[bytes]:
         """Put small ones into one frame."""
@@ -135,6 +185,30 @@ def _dump_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+class Fixed(Packed):
+    """Blocks of bytes, all of one size.
+
+    Args:
+        size: of a block.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(self._checked, bytes, self._whole)
+
+    def _checked(self, block: Any) -> bytes:
+        data = as_is(block)
+        if len(data) != self.size:
+            raise ValueError(f"a block of {len(data)} bytes, where {self.size} are agreed")
+        return data
+
+    def _whole(self, file: BinaryIO) -> bytes:
+        data = file.read(self.size)
+        if data and len(data) < self.size:
+            raise TruncatedError(f"{len(data)} bytes of a block of {self.size}")
+        return data
+
+
 def as_is(block: Any) -> bytes:
     """Take a block that is bytes already.
 
@@ -149,6 +223,7 @@ def as_is(block: Any) -> bytes:
 ENCODINGS: Final[dict[str, Callable[[], Encoding]]] = {
     "pickle": Pickled,
     "json": lambda: Packed(_dump_json, json.loads),
+    "lines": lambda: Packed(str.encode, bytes.decode),
     "bytes": lambda: Packed(as_is, bytes),
 }
 """By the names that a network's description uses."""

@@ -132,6 +132,7 @@ class JobHost:
             for port in inputs
         ]
         self._pipes = [port.pipe for port in inputs]
+        self._out_ports = outputs
         self._needed = [place for place, pipe in enumerate(self._pipes) if not pipe.optional]
         self._newest: list[Any] = [pipe.default for pipe in self._pipes]
         self._optional_next = [0] * len(self._pipes)

@@ -22,6 +22,7 @@ from maniple import proctree
 from maniple.errors import Exit, ManipleError, MissingExtraError, UsageError
 from maniple.network.graph import Edge, Network
 from maniple.network.live.console import Console
+from maniple.network.program import Program
 from maniple.plugins import missing_extra
 
 GRACE_SECONDS: Final = 0.5
@@ -243,12 +244,14 @@ class LocalRun:
 
     def _host(self, process: _Process, control: socket.socket) -> int:
         from maniple.network.live.jobhost import JobHost, Port
+        from maniple.network.live.streamhost import StreamHost
 
         place = process.place
         job = self.network.jobs[place]
+        kind: Any = StreamHost if isinstance(job, Program) else JobHost
         inputs = sorted((e for e in self.edges if e.reader == place), key=lambda e: e.position)
         outputs = sorted((e for e in self.edges if e.writer == place), key=lambda e: e.output)
-        host = JobHost(
+        host = kind(
             job,
             [Port(edge.pipe, self.address(edge)) for edge in inputs],
             [Port(edge.pipe, self.address(edge)) for edge in outputs],
@@ -318,7 +321,9 @@ class LocalRun:
         error = self._error(process, code)
         job = self.network.jobs[process.place]
         if self._restart and process.restarts < MOST_RESTARTS:
-            if job.is_source and not job.REWINDS:
+            if isinstance(job, Program):
+                self.error = JobError(f"{error} (a program is not started again)", error.trace)
+            elif job.is_source and not job.REWINDS:
                 self.error = JobError(
                     f"{error} (a source that cannot rewind is not started again: see REWINDS)",
                     error.trace,

@@ -1,0 +1,39 @@
+"""What tests of networks share: running one, sources, sinks."""
+
+import io
+import os
+
+from maniple.network.live.console import Console
+from maniple.network.live.run import LocalRun
+
+
+def run(network, **options):
+    """Run a network; return what its jobs printed."""
+    shown = io.BytesIO()
+    console = Console([job.name for job in network.jobs], shown)
+    try:
+        LocalRun(network, console, **options).run()
+    finally:
+        console.close()
+    return shown.getvalue().decode()
+
+
+def counting(number):
+    def count():
+        yield from range(number)
+
+    return count
+
+
+def writing(path):
+    """A sink that writes each value down at once."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def write(value):
+        os.write(file, f"{value}\n".encode())
+
+    return write
+
+
+def lines(path):
+    return [int(line) for line in path.read_text().split()]
