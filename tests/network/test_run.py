@@ -14,6 +14,7 @@ import pytest
 from maniple.network import Job, Network, Pipe
 from maniple.network.live.console import Console
 from maniple.network.live.run import JobError, LocalRun
+from networks import counting, lines, run, writing
 from support import children, is_alive, until
 
 SOURCES = Path(__file__).parents[2] / "src"
