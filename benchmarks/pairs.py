@@ -15,6 +15,7 @@ class Goal(NamedTuple):
     """What a row should show: a figure of ours at most, or a ratio at least."""
 
     at_most: float | None = None
+    at_least: float | None = None
     ratio_at_least: float | None = None
     ratio_at_most: float | None = None
 
@@ -50,6 +51,8 @@ class Row(NamedTuple):
             return None
         if goal.at_most is not None:
             return None if self.ours is None else self.ours <= goal.at_most
+        if goal.at_least is not None:
+            return None if self.ours is None else self.ours >= goal.at_least
         if self.ratio is None:
             return None
         if goal.ratio_at_most is not None:

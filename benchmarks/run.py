@@ -20,7 +20,7 @@ import machine
 import table
 from bench import Bench
 from pairs import Row
-from subjects import brokers, commands, functions, growth, million, startup, status
+from subjects import brokers, commands, functions, growth, million, network, startup, status
 
 from maniple import proctree
 
@@ -31,6 +31,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Row]]] = {
     "growth": growth.measure,
     "startup": startup.measure,
     "status": status.measure,
+    "network": network.measure,
     "brokers": brokers.measure,
 }
 

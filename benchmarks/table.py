@@ -30,6 +30,8 @@ def goal_text(goal: Goal, unit: str) -> str:
     """Write a goal."""
     if goal.at_most is not None:
         return f"<= {goal.at_most:g} {unit}"
+    if goal.at_least is not None:
+        return f">= {goal.at_least:g} {unit}"
     if goal.ratio_at_least is not None:
         return f">= {goal.ratio_at_least:g} x"
     if goal.ratio_at_most is not None:
