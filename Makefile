@@ -16,8 +16,10 @@ $(READY): pyproject.toml requirements.txt
 	@./scripts/setup $(PYTHON) $(VENV)
 	@touch $@
 
-demo: $(READY)  ## Sweep a classifier over real digits, kill a minion on the way, look at the result
+demo: $(READY)  ## Sweep a classifier over digits, kill a minion on the way; tell two voices apart
+	@./scripts/install-servers $(SERVERS) espeak
 	@$(BIN)/python examples/digits/demo.py
+	@$(BIN)/python examples/voices/demo.py
 
 servers:  ## Install the servers that the tests talk to, as far as that is permitted
 	@./scripts/install-servers $(SERVERS)
