@@ -16,6 +16,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "memory": "maniple.queues.memory:MemoryQueue",
         "file": "maniple.queues.lines:LinesQueue",
         "execo": "maniple.queues.execo:ExecoQueue",
+        "redis": "maniple.queues.redis:RedisQueue",
+        "rediss": "maniple.queues.redis:RedissQueue",
+        "postgresql": "maniple.queues.postgresql:PostgresqlQueue",
     },
     "maniple.runners": {
         "process": "maniple.runners.process:ProcessRunner",
@@ -28,7 +31,19 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
-EXTRAS: dict[str, str] = {"execo": "execo", "pandas": "pandas", "docker": "docker"}
+EXTRAS: dict[str, str] = {
+    "execo": "execo",
+    "pandas": "pandas",
+    "docker": "docker",
+    "redis": "redis",
+    "nats-py": "nats",
+    "pika": "rabbitmq",
+    "confluent-kafka": "kafka",
+    "pulsar-client": "pulsar",
+    "google-cloud-pubsub": "pubsub",
+    "psycopg": "postgresql",
+    "pyzmq": "network",
+}
 """The extra of this distribution that brings each optional library."""
 
 

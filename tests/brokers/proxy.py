@@ -12,15 +12,15 @@ CHUNK = 1 << 16
 
 
 class Proxy:
-    """Carries bytes to `port`; can cut the connections, refuse new ones, and lose the answers.
+    """Carries bytes to `target`; can cut the connections, refuse new ones, and lose the answers.
 
     Attributes:
         port: where to connect instead.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pairs: dict[socket.socket, socket.socket] = {}

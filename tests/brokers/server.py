@@ -64,6 +64,10 @@ class Server:
     """
 
     name: ClassVar[str]
+    # where clients connect to the address that the server tells them: the port that the proxy must
+    # have then, and the port that it leads to; 0: any, and `port`
+    proxy_port = 0
+    proxied = 0
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"maniple-{self.name}-"))

@@ -264,7 +264,7 @@ class QueueConformance:
     def test_a_param_may_be_a_mebibyte(self, queue):
         large = ["é" * (1 << 19), "x" * (1 << 20)]
         queue.put(large)
-        assert params(queue.lease(2, self.TTL)) == large
+        assert params(queue.lease(2, self.TTL)) == unordered(*large)
 
     def test_thousands_of_tasks_are_each_leased_once(self, queue):
         assert queue.put(range(5000)) == 5000
@@ -384,11 +384,13 @@ class QueueConformance:
 
     def test_a_task_whose_minions_all_fall_silent_is_set_aside(self, queue):
         self.needs(queue, "redelivers", "counts_lapses")
-        queue.put(["a", "b"])
+        queue.put(["a", "b"] if queue.guarantees.ordered else ["a"])
         for _ in range(MAX_LAPSES + 1):
             leases = queue.lease(1, self.TTL)
             assert params(leases) == ["a"]
             self.lapse(queue)
+        if not queue.guarantees.ordered:
+            queue.put(["b"])
         assert params(queue.lease(9, self.TTL)) == ["b"]
         self.expect(queue, leased=1, failed=1)
         (record,) = queue.records(State.FAILED)
@@ -441,7 +443,7 @@ class QueueConformance:
         self.expect(queue, leased=1, failed=1)
         (record,) = queue.records(State.FAILED)
         assert record.failure == reason
-        assert record.task.param == "a"
+        assert record.task.param == lease.task.param
         assert record.state is State.FAILED
 
     def test_a_failed_task_does_not_come_back_by_itself(self, queue):
@@ -676,17 +678,23 @@ class QueueConformance:
         queue.put(range(3000))
         leases = queue.lease(5, self.TTL)
         queue.ack(leases[:2])
+        done = params(leases[:2])
         self._queues.remove(queue)
         queue.close()
         queue = self.another()
         found = []
+        silent = 0
         for _ in range(100):
             leases = queue.lease(100, self.TTL)
             found += params(leases)
             queue.ack(leases)
             if not leases:
+                # whatever comes twice comes within two lapses
+                silent += len(found) + len(done) >= 3000
+                if silent > 2:
+                    break
                 self.advance(self.TTL)
-        assert sorted(found) == list(range(2, 3000))
+        assert sorted(found + done) == list(range(3000))
         self.expect_drained(queue)
 
     def test_a_queue_remembers_everything_when_it_is_opened_again(self, queue):
@@ -763,8 +771,10 @@ class Minion:
         self.end()
 
     def end(self):
+        # it may only now say that it has leased something
+        code = self.process.wait()
         self.process.stdout.close()
-        return self.process.wait()
+        return code
 
     def read(self):
         """Its events: what, task, and when it began or ended (one clock for all processes)."""

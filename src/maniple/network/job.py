@@ -31,12 +31,16 @@ class Job:
         REWINDS: a source that gives the same blocks again when it is started anew, so that it may
             be restarted: what has been delivered is skipped.
         restarted: in `setup` and later: this process stands in for one that died.
+        corrupted: in `run`: one of the inputs stands in for a block that was lost.
+        interactive: standard input holds the lines that somebody types for this job.
     """
 
     MAX_QUEUE: int = 0
     GROUPS: str | Sequence[str] = ()
     REWINDS: bool = False
     restarted: bool = False
+    corrupted: bool = False
+    interactive: bool = False
 
     def __init__(
         self,

@@ -27,6 +27,12 @@ class Pipe:
         default: for an optional pipe that has had no block yet.
         dummy: gives the stand-in for a block that was dropped, given the block before it.
 
+    Attributes:
+        store: of an optional pipe: its last block is given again; otherwise the default.
+        buffer: of an optional pipe: blocks that may wait, to be given one by one; 0: the newest.
+        keep_oldest: of an optional pipe: what comes when the buffer is full is dropped.
+        loose: blocks that are dropped leave no hole: what is left is taken as it comes.
+
     Raises:
         UsageError: a bound is below 1, or there is no such encoding.
     """
@@ -63,6 +69,10 @@ class Pipe:
         self.optional = optional
         self.default = default
         self.dummy = dummy or _previous
+        self.store = True
+        self.buffer = 0
+        self.keep_oldest = False
+        self.loose = False
 
     def __repr__(self) -> str:
         return f"Pipe({self.name!r}, {self.kind})"

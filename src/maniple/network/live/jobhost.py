@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -135,9 +136,9 @@ class JobHost:
         self._out_ports = outputs
         self._needed = [place for place, pipe in enumerate(self._pipes) if not pipe.optional]
         self._newest: list[Any] = [pipe.default for pipe in self._pipes]
-        self._optional_next = [0] * len(self._pipes)
+        self._fresh: list[deque[Any]] = [deque() for _ in self._pipes]
         self._aligner = Aligner(
-            Input(pipe.count, job.MAX_QUEUE, pipe.dummy)
+            Input(pipe.count, job.MAX_QUEUE, pipe.dummy, pipe.loose)
             for pipe in self._pipes
             if not pipe.optional
         )
@@ -292,22 +293,46 @@ class JobHost:
         self._stats.calls += self._calls_done - aligned.first
 
     def _arguments(self, aligned: Aligned) -> Iterable[tuple[Any, ...]]:
-        if len(self._needed) == len(self._pipes):
-            return aligned.calls
-        return self._with_optional(aligned.calls)
+        calls: Iterable[tuple[Any, ...]] = aligned.calls
+        if len(self._needed) != len(self._pipes):
+            calls = self._with_optional(aligned.calls)
+        return self._with_marks(calls, aligned) if aligned.corrupted else calls
+
+    def _with_marks(
+        self, calls: Iterable[tuple[Any, ...]], aligned: Aligned
+    ) -> Iterator[tuple[Any, ...]]:
+        """Tell the job before each call whether something is a stand-in."""
+        for number, call in enumerate(calls, aligned.first):
+            self._job.corrupted = number in aligned.corrupted
+            yield call
+        self._job.corrupted = False
 
     def _with_optional(self, calls: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """Add what is the newest of optional inputs when the call is made."""
         for call in calls:
-            values = list(self._newest)
+            values = [self._optional(place) for place in range(len(self._pipes))]
             for place, value in zip(self._needed, call, strict=True):
                 values[place] = value
             yield tuple(values)
+
+    def _optional(self, place: int) -> Any:
+        fresh, pipe = self._fresh[place], self._pipes[place]
+        if not fresh:
+            return self._newest[place] if pipe.store else pipe.default
+        self._newest[place] = fresh.popleft()
+        return self._newest[place]
 
     # The pipes
 
     def _exchange(self, patience: float) -> None:
         """Hear what has come on all pipes, waiting for something; acknowledge what is done."""
+        self._outlet.attend()
+        try:
+            self._attended_exchange(patience)
+        finally:
+            self._outlet.leave()
+
+    def _attended_exchange(self, patience: float) -> None:
         if patience:
             self._outlet.flush()
             self._acknowledge(now=True)
@@ -323,8 +348,15 @@ class JobHost:
 
     def _take(self, place: int, reader: Reader) -> None:
         if self._pipes[place].optional:
+            fresh, pipe = self._fresh[place], self._pipes[place]
+            most = max(1, pipe.buffer)
             for first, values in reader.hear(SLICE):
-                self._newest[place] = values[-1]
+                if pipe.keep_oldest:
+                    fresh.extend(values[: max(0, most - len(fresh))])
+                else:
+                    fresh.extend(values)
+                    while len(fresh) > most:
+                        fresh.popleft()
                 reader.finished(first + len(values))
             return
         position = self._needed.index(place)

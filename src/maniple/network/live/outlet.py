@@ -15,6 +15,7 @@ FAST_SECONDS: Final = 50e-6
 BATCH_SECONDS: Final = 200e-6
 LATE_SECONDS: Final = 1e-3
 QUIET_SECONDS: Final = 0.1
+LISTEN_SECONDS: Final = 0.02
 
 
 class WrongOutputError(Exception):
@@ -24,7 +25,8 @@ class WrongOutputError(Exception):
 class Outlet:
     """Collects the values of a job, and puts them into its pipes.
 
-    A thread sends what has waited for a millisecond while the job computes its next value.
+    A thread sends what has waited for a millisecond while the job computes its next value, and
+    listens to the readers while that takes long.
 
     Args:
         writers: the writing ends, in the order of the outputs.
@@ -41,7 +43,23 @@ class Outlet:
         self._last = 0.0
         self._active = threading.Event()
         self._over = False
+        self._attended = False
         self._thread: threading.Thread | None = None
+
+    def attend(self) -> None:
+        """Note that the job's own thread listens from now on: nobody else may use the sockets."""
+        with self.lock:
+            self._attended = True
+
+    def leave(self) -> None:
+        """Note that the job's own thread has something else to do."""
+        self._attended = False
+        if self._unsettled and not self._active.is_set():
+            self._wake()
+
+    @property
+    def _unsettled(self) -> bool:
+        return any(w.sender.acked < w.sender.next and not w.stopped for w in self.writers)
 
     @property
     def waiting(self) -> int:
@@ -82,7 +100,7 @@ class Outlet:
             self._began = now
         if not fast or now - self._began > BATCH_SECONDS or len(self._first) >= BATCH:
             self.flush()
-        elif not self._active.is_set():
+        if not self._active.is_set():
             self._wake()
 
     def _wake(self) -> None:
@@ -92,14 +110,26 @@ class Outlet:
             self._thread.start()
 
     def _watch(self) -> None:
+        listened = 0.0
         while not self._over:
             self._active.wait()
             time.sleep(LATE_SECONDS)
             now = time.perf_counter()
-            if self._first and now - self._began > LATE_SECONDS:
-                self.flush()
-            elif now - self._last > QUIET_SECONDS and not self._first:
+            if self._first:
+                if now - self._began > LATE_SECONDS:
+                    self.flush()
+            elif now - self._last > QUIET_SECONDS and (self._attended or not self._unsettled):
                 self._active.clear()
+            if now - listened > LISTEN_SECONDS and not self._attended:
+                listened = now
+                with self.lock:
+                    if not self._attended:
+                        self._listen(time.monotonic())
+
+    def _listen(self, now: float) -> None:
+        for writer in self.writers:
+            writer.hear(now)
+            writer.tick(now)
 
     def flush(self) -> None:
         """Send what waits."""

@@ -49,6 +49,7 @@ class _Process:
         self.pid = 0
         self.pidfd = -1
         self.output = -1
+        self.input = -1
         self.control: socket.socket | None = None
         self.restarts = 0
         self.ended = False
@@ -132,6 +133,8 @@ class LocalRun:
             try:
                 for process in self._processes:
                     self._start(process)
+                if any(process.input >= 0 for process in self._processes):
+                    self._listen()
                 self._loop()
             finally:
                 self._end_all()
@@ -190,6 +193,9 @@ class LocalRun:
         ours.setblocking(False)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE_BYTES)
         read, write = os.pipe2(os.O_CLOEXEC)
+        typed = -1
+        if self.network.jobs[process.place].interactive:
+            typed, process.input = os.pipe2(os.O_CLOEXEC)
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -198,10 +204,12 @@ class LocalRun:
         )
         pid = os.fork()
         if pid == 0:
-            self._be(process, theirs, write, parent, blocked)
+            self._be(process, theirs, write, typed, parent, blocked)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
         os.close(write)
+        if typed >= 0:
+            os.close(typed)
         os.set_blocking(read, False)
         process.pid, process.output, process.control = pid, read, ours
         process.pidfd = os.pidfd_open(pid)
@@ -211,7 +219,13 @@ class LocalRun:
         self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _: self._died(process))
 
     def _be(
-        self, process: _Process, control: socket.socket, output: int, parent: int, mask: Any
+        self,
+        process: _Process,
+        control: socket.socket,
+        output: int,
+        typed: int,
+        parent: int,
+        mask: Any,
     ) -> None:
         """Be the process of a job; does not return."""
         code: int = Exit.BROKEN
@@ -223,8 +237,15 @@ class LocalRun:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for other in self._processes:
+                if other.input >= 0:
+                    # an input that we hold open as well would never end
+                    os.close(other.input)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing if typed < 0 else typed, 0)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
             # line by line, and whatever the parent had put in their place
             sys.stdout, sys.stderr = _text(1), _text(2)
             self._selector.close()
@@ -336,7 +357,42 @@ class LocalRun:
             self.error = error
         process.ended = True
 
+    def _listen(self) -> None:
+        """Pass on what is typed; in a thread, for a terminal cannot be asked without waiting."""
+        import threading
+
+        interactive = [
+            (p, self.network.jobs[p.place].name) for p in self._processes if p.input >= 0
+        ]
+        names = [name for _, name in interactive]
+        if sys.stdin is None:
+            return
+        if sys.stdin.isatty() and len(names) > 1:
+            print(f"lines go to {names[0]}; write NAME: for {', '.join(names[1:])}", flush=True)
+
+        def listen() -> None:
+            chosen = interactive[0][0]
+            for line in sys.stdin:
+                text = line
+                front, colon, rest = line.partition(":")
+                for process, name in interactive:
+                    if colon and front.strip() in {name, name.rpartition("-")[2]}:
+                        chosen, text = process, rest.lstrip(" ")
+                with suppress(OSError):
+                    os.write(chosen.input, text.encode("utf-8", "replace"))
+            for process, _ in interactive:
+                self._close_input(process)
+
+        threading.Thread(target=listen, name="maniple-typing", daemon=True).start()
+
+    @staticmethod
+    def _close_input(process: _Process) -> None:
+        fd, process.input = process.input, -1
+        if fd >= 0:
+            os.close(fd)
+
     def _let_go(self, process: _Process) -> None:
+        self._close_input(process)
         self._selector.unregister(process.pidfd)
         os.close(process.pidfd)
         if process.control is not None:

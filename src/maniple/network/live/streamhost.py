@@ -118,6 +118,8 @@ class StreamHost(JobHost):
         self._stream()
 
     def _stream(self) -> None:
+        # this thread never computes: the sockets are its own all the time
+        self._outlet.attend()
         files_in, files_out = self._program.start()
         feeds = [
             _Feed(file, pipe.encoding.write, self._wake)

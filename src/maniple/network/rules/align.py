@@ -21,11 +21,13 @@ class Input(NamedTuple):
         blocks: for each call; with more than one the job gets a list.
         most: blocks that may wait before the oldest is dropped; 0: no limit.
         dummy: gives the stand-in for a lost block, given the block before it (or None).
+        loose: dropped blocks leave no hole; the numbers of this input mean nothing.
     """
 
     blocks: int = 1
     most: int = 0
     dummy: Callable[[Any], Any] = lambda previous: previous
+    loose: bool = False
 
 
 class Aligned(NamedTuple):
@@ -82,6 +84,12 @@ class Aligner:
     def _drop(self, place: int, most: int) -> None:
         """Make holes of the oldest blocks that wait."""
         waiting = self._waiting[place]
+        if self._inputs[place].loose:
+            while len(waiting) > most:
+                waiting.popleft()
+                self._base[place] = (self._base[place] or 0) + 1
+                self.dropped[place] += 1
+            return
         over = len(waiting) - self._holes[place] - most
         for position, value in enumerate(waiting):
             if over <= 0:

@@ -1,0 +1,1 @@
+"""Jobs, pipes and nodes."""
