@@ -87,6 +87,10 @@ def run(
         return Finished(seconds, stdout)
 
 
+SERVERS: set[int] = set()
+"""Processes that serve all sides of a comparison, and are ended by whoever has started them."""
+
+
 def ended(pid: int, timeout: float) -> bool:
     """Wait for the end of a child; False when time is up.
 
@@ -106,7 +110,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
     proctree.signal_group(process.pid, signal.SIGKILL)
     process.wait()
     while True:
-        below = proctree.descendants(os.getpid())
+        spared = {pid for root in SERVERS for pid in (root, *proctree.descendants(root))}
+        below = [pid for pid in proctree.descendants(os.getpid()) if pid not in spared]
         proctree.signal_all(below, signal.SIGKILL)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

@@ -19,8 +19,9 @@ async def noop(x):  # noqa: ARG001 - a task has a param
 
 def fill(tasks):
     """Make the tables and put the tasks, many with each statement."""
-    with app.replace_connector(
-        procrastinate.SyncPsycopgConnector(conninfo=os.environ["BENCH_URL"])
-    ).open() as ours:
+    connector = procrastinate.SyncPsycopgConnector(conninfo=os.environ["BENCH_URL"])
+    with app.replace_connector(connector) as ours, ours.open():
         ours.schema_manager.apply_schema()
-        noop.batch_defer(*({"x": number} for number in range(tasks)))
+        ours.configure_task("procrastinate_app.noop").batch_defer(
+            *({"x": number} for number in range(tasks))
+        )

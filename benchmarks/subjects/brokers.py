@@ -7,9 +7,11 @@ import sys
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench import JOBS, Bench
 from pairs import Goal, Measure, Row, compare, rounds
+from processes import SERVERS as SERVERS_RUNNING
 from processes import Trouble
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
@@ -55,6 +57,7 @@ def _of(bench: Bench, broker: str) -> list[Row]:
         server = _start(broker)
     except Trouble as trouble:
         return [_missing(work, str(trouble))]
+    SERVERS_RUNNING.add(server.process.pid)
     try:
         tasks = bench.size(40_000, 5_000)
         sides: dict[str, Measure] = {"maniple": lambda: _ours(bench, server, tasks)}
@@ -79,6 +82,7 @@ def _of(bench: Bench, broker: str) -> list[Row]:
             goal=Goal(ratio_at_least=GOAL_RATIO) if peers else Goal(),
         )
     finally:
+        SERVERS_RUNNING.clear()
         server.remove()
 
 
@@ -122,9 +126,22 @@ def _peer(bench: Bench, broker: str, server: Any, peer: str, tasks: int) -> dict
             cwd=room,
             timeout=SECONDS,
             python=python,
-            env={"BENCH_URL": server.peer_url()},
+            env={"BENCH_URL": _peer_url(broker, server)},
         )
         return {"rate": (tasks - 1) / found["seconds"]}
+
+
+def _peer_url(broker: str, server: Any) -> str:
+    """The same server, at a place that is empty."""
+    if broker == "redis":
+        return f"redis://127.0.0.1:{server.port}/0"
+    if broker == "rabbitmq":
+        return f"amqp://guest:guest@127.0.0.1:{server.port}//"
+    name = f"peer_{uuid.uuid4().hex[:12]}"
+    with server.connect() as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        login = f"{connection.info.user}:{quote(connection.info.password, safe='')}"
+    return f"postgresql://{login}@127.0.0.1:{server.port}/{name}"
 
 
 def _venv(broker: str, peer: str) -> str:

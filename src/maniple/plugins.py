@@ -18,6 +18,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "execo": "maniple.queues.execo:ExecoQueue",
         "redis": "maniple.queues.redis:RedisQueue",
         "rediss": "maniple.queues.redis:RedissQueue",
+        "gcps": "maniple.queues.pubsub:PubsubQueue",
         "postgresql": "maniple.queues.postgresql:PostgresqlQueue",
     },
     "maniple.runners": {

@@ -89,47 +89,6 @@ def test_a_mandatory_variable_that_is_missing_is_named(tmp_path, engine, variabl
     assert f"MINION_ENGINE={engine}" in line
 
 
-@pytest.mark.parametrize(("engine", "variables"), [("google", GOOGLE), ("pulsar", PULSAR)])
-def test_a_broker_that_is_not_in_this_version_says_so(tmp_path, engine, variables):
-    line = refusal(run("minionize", "echo", cwd=tmp_path, MINION_ENGINE=engine, **variables))
-    assert f"engine {engine}" in line
-    assert "not in this version" in line
-
-
-BACKEND = """
-from maniple.queues.memory import MemoryQueue
-
-class Queue(MemoryQueue):
-    def __init__(self, rest, *, create, decoder):
-        super().__init__()
-        self.put([f"{rest} {create} {decoder}"])
-"""
-
-
-@pytest.mark.parametrize(
-    ("engine", "variables", "backend", "seen"),
-    [
-        ("google", GOOGLE, "gcps", "//project/topic?subscription=subscription False identity"),
-        (
-            "pulsar",
-            {**PULSAR, "PULSAR_DECODER": "json"},
-            "pulsar",
-            "//localhost:6650/topic?subscription=subscription False json",
-        ),
-    ],
-)
-def test_a_backend_of_another_package_makes_a_broker_an_engine(
-    tmp_path, engine, variables, backend, seen
-):
-    (tmp_path / "broker.py").write_text(BACKEND)
-    information = tmp_path / "broker-1.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broker\nVersion: 1\n")
-    (information / "entry_points.txt").write_text(f"[maniple.queues]\n{backend} = broker:Queue\n")
-    options = {"MINION_ENGINE": engine, "PYTHONPATH": str(tmp_path), **variables}
-    assert run("minionize", "echo", cwd=tmp_path, DRY="1", **options).stdout == f"echo {seen}\n"
-
-
 def test_the_stdout_reporter_prints_a_line_per_param(tmp_path):
     options = {"MINION_ENGINE": "file", "MINION_REPORTER": "stdout"}
     ran = run("minionize", "exit", cwd=tmp_path, stdin="0\n1\n", **options)

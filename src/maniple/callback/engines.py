@@ -324,14 +324,19 @@ def create_engine(settings: Settings) -> Engine:
 
 def _broker(settings: Settings) -> Callable[[], Queue]:
     """Make the URL of a broker's queue, and check that its backend is there."""
-    if settings.engine == "google":
+    if settings.engine.lower() == "google":
         backend, decoder = "gcps", settings.google_decoder
-        place = f"{quote(settings.google_project_id)}/{quote(settings.google_topic_id)}"
-        url = f"gcps://{place}?subscription={quote(settings.google_subscription, safe='')}"
+        names = (settings.google_project_id, settings.google_topic_id, settings.google_subscription)
+        url = f"gcps://{'/'.join(quote(name, safe='') for name in names)}"
     else:
         backend, decoder = "pulsar", settings.pulsar_decoder
-        place = f"{settings.pulsar_connection}/{quote(settings.pulsar_topic, safe='')}"
-        url = f"{place}?subscription={quote(settings.pulsar_subscription, safe='')}"
+        place, _, options = settings.pulsar_connection.partition("?")
+        if not place.startswith(("pulsar://", "pulsar+ssl://")):
+            shown = redact(settings.pulsar_connection)
+            raise UsageError(f"PULSAR_CONNECTION={shown}: write pulsar://HOST:PORT")
+        url = f"{place.rstrip('/')}/{quote(settings.pulsar_topic, safe='')}"
+        url += f"?subscription={quote(settings.pulsar_subscription, safe='')}"
+        url += f"&{options}" if options else ""
     with suppress(UsageError):
         plugins.find("maniple.queues", backend)
         return lambda: open_queue(url, create=False, decoder=decoder)
