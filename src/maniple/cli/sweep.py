@@ -42,7 +42,7 @@ def sweep(
 ) -> None:
     """Fill a queue. The same param is the same task: what the queue knows is not added again.
 
-    Message brokers (amqp, kafka, pulsar, gcps) do not know what they had: they add it again.
+    Queues on amqp, pulsar and gcps do not know what they had: they add it again.
 
     \b
     x=1..1000 y=a,b,c        a grid: all combinations
