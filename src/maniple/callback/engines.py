@@ -7,13 +7,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, cast
 from urllib.parse import quote
 
 from maniple import plugins
 from maniple.callback.keeper import Keeper
-from maniple.errors import ManipleError, NotSupportedError, ParamError, UsageError
+from maniple.errors import NotSupportedError, ParamError, UsageError
 from maniple.queue import Lease, Queue, Remote, State
 from maniple.settings import Settings
 from maniple.urls import open_queue, redact
@@ -303,7 +303,7 @@ def create_engine(settings: Settings) -> Engine:
     """Open the engine that the settings name.
 
     Raises:
-        UsageError: no such engine, or it is not in this version.
+        UsageError: no such engine.
         QueueError: what it reads from is missing, damaged or not permitted.
         MissingExtraError: its library is not installed.
     """
@@ -323,7 +323,7 @@ def create_engine(settings: Settings) -> Engine:
 
 
 def _broker(settings: Settings) -> Callable[[], Queue]:
-    """Make the URL of a broker's queue, and check that its backend is there."""
+    """Make the URL of a broker's queue."""
     if settings.engine.lower() == "google":
         backend, decoder = "gcps", settings.google_decoder
         names = (settings.google_project_id, settings.google_topic_id, settings.google_subscription)
@@ -337,10 +337,6 @@ def _broker(settings: Settings) -> Callable[[], Queue]:
         url = f"{place.rstrip('/')}/{quote(settings.pulsar_topic, safe='')}"
         url += f"?subscription={quote(settings.pulsar_subscription, safe='')}"
         url += f"&{options}" if options else ""
-    with suppress(UsageError):
-        plugins.find("maniple.queues", backend)
-        return lambda: open_queue(url, create=False, decoder=decoder)
-    raise ManipleError(
-        f"engine {settings.engine} needs the queue backend {backend!r}, which comes with the"
-        " broker backends and is not in this version: use execo, file, or a queue's URL"
-    )
+    # a library that is missing is said before any param is taken
+    plugins.find("maniple.queues", backend)
+    return lambda: open_queue(url, create=False, decoder=decoder)
