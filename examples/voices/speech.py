@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float64]
 SPEAKERS = {
     "en+m3": "The north wind and the sun were disputing which was the stronger, when a traveller"
-    " came along wrapped in a warm cloak. They agreed that the one who first succeeded in making the"
-    " traveller take his cloak off should be considered stronger than the other.",
+    " came along wrapped in a warm cloak. They agreed that the one who first succeeded in making"
+    " the traveller take his cloak off should be considered stronger than the other.",
     "en-us+f4": "Please call Stella. Ask her to bring these things with her from the store: six"
     " spoons of fresh snow peas, five thick slabs of blue cheese, and maybe a snack for her brother"
     " Bob. We also need a small plastic snake and a big toy frog for the kids.",
