@@ -20,7 +20,17 @@ import machine
 import table
 from bench import Bench
 from pairs import Row
-from subjects import brokers, commands, functions, growth, million, network, startup, status
+from subjects import (
+    brokers,
+    commands,
+    containers,
+    functions,
+    growth,
+    million,
+    network,
+    startup,
+    status,
+)
 
 from maniple import proctree
 
@@ -33,6 +43,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Row]]] = {
     "status": status.measure,
     "network": network.measure,
     "brokers": brokers.measure,
+    "containers": containers.measure,
 }
 
 

@@ -28,6 +28,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "maniple.runners": {
         "process": "maniple.runners.process:ProcessRunner",
         "function": "maniple.runners.function:FunctionRunner",
+        "container": "maniple.runners.container:ContainerRunner",
     },
     "maniple.reporters": {
         "null": "maniple.reporters.null:NullReporter",

@@ -1,103 +1,50 @@
-"""DockerCallback, against a small server that speaks Docker's API over a socket."""
+"""DockerCallback, over real containers (Podman's, behind Docker's API)."""
 
 import gc
-import json
-import socketserver
-import struct
-import threading
-from http.server import BaseHTTPRequestHandler
-from urllib.parse import parse_qs, urlsplit
+import os
+import signal
+import sys
 
 import pytest
 
+from brokers.podman_server import IMAGE, PodmanServer
+from brokers.server import running
 from minionize import DockerCallback, Engine, EntryPoint
+from support import opened_shell, until
 
+pytestmark = pytest.mark.xdist_group("podman")
 
-class Docker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+SCRIPT = """
+from minionize import DockerCallback, minionizer
 
-    def __init__(self, path):
-        super().__init__(str(path), Handler)
-        self.calls = []
-        self.created = []
-        self.code = 0
-        self.missing = False
+class Sleeping(DockerCallback):
+    def to_kwargs(self, param):
+        return {"command": ["sh", "-c", f"echo {param}; sleep 300"], "network_mode": "none"}
 
-    def names(self):
-        return [name for name in self.calls if name != "version"]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def address_string(self):
-        return "docker"
-
-    def answer(self, code, content=None, raw=None):
-        body = json.dumps(content).encode() if raw is None else raw
-        self.send_response(code)
-        kind = "application/json" if raw is None else "application/vnd.docker.raw-stream"
-        self.send_header("Content-Type", kind)
-        if code != 204:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if code != 204:
-            self.wfile.write(body)
-
-    def handle_call(self, method):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or "{}")
-        url = urlsplit(self.path)
-        parts = [p for p in url.path.split("/") if p and not p.startswith("v1")]
-        name = "remove" if method == "DELETE" else parts[-1]
-        self.server.calls.append(name)
-        if name == "version":
-            self.answer(200, {"ApiVersion": "1.45", "Version": "26"})
-        elif name == "create":
-            if self.server.missing:
-                self.answer(404, {"message": "no such image"})
-                return
-            self.server.created.append(body)
-            self.answer(201, {"Id": "abc", "Warnings": []})
-        elif name in {"start", "kill"}:
-            self.answer(204)
-        elif name == "wait":
-            self.answer(200, {"StatusCode": self.server.code})
-        elif name == "logs":
-            wanted = parse_qs(url.query)
-            said = b"to out\n" if wanted.get("stdout") == ["1"] else b""
-            self.answer(200, raw=b"\x01\0\0\0" + struct.pack(">I", len(said)) + said)
-        elif name == "remove":
-            assert parse_qs(url.query)["force"] == ["True"]
-            self.answer(204)
-        else:
-            config = {"Tty": False, "Image": "image"}
-            host = {"LogConfig": {"Type": "json-file"}}
-            self.answer(200, {"Id": "abc", "Name": "/abc", "Config": config, "HostConfig": host})
-
-    def do_GET(self):
-        self.handle_call("GET")
-
-    def do_POST(self):
-        self.handle_call("POST")
-
-    def do_DELETE(self):
-        self.handle_call("DELETE")
+minionizer(Sleeping("IMAGE")).run()
+"""
 
 
 @pytest.fixture
-def docker(tmp_path, monkeypatch):
-    path = tmp_path / "docker.sock"
-    with Docker(path) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-        yield server
-        server.shutdown()
-        thread.join()
+def podman(monkeypatch):
+    """Podman, alone on its socket; a container that outlives the test fails it."""
+    server = running(PodmanServer)
+    monkeypatch.setenv("DOCKER_HOST", server.host)
+    yield server
+    left = server.containers()
+    for container in left:
+        server.podman("rm", "--force", "--time", "0", container["Id"])
+    assert not left, left
+
+
+@pytest.fixture
+def shell(podman, tmp_path):
+    for shell in opened_shell(tmp_path):
+        shell.environment["DOCKER_HOST"] = podman.host
+        shell.environment |= {"MINION_ENGINE": "file", "FILE_PATH": "params"}
+        (tmp_path / "params").write_text("one\ntwo\n")
+        (tmp_path / "script.py").write_text(SCRIPT.replace("IMAGE", IMAGE))
+        yield shell
 
 
 class OneParam(Engine):
@@ -108,9 +55,13 @@ class OneParam(Engine):
         return self.params.pop() if self.params else None
 
 
-class Greeting(DockerCallback):
+class Shell(DockerCallback):
+    """Runs the param as a script; `more` are further arguments."""
+
+    more = {}  # noqa: RUF012
+
     def to_kwargs(self, param):
-        return {"command": ["echo", param], "environment": {"A": "1"}, "remove": True}
+        return {"command": ["sh", "-c", param], "network_mode": "none", **self.more}
 
 
 class Events:
@@ -121,42 +72,109 @@ class Events:
         self.events.append(event)
 
 
-def run(callback):
+def run(callback, param):
     events = Events()
-    EntryPoint(callback, OneParam("hello"), events).run()
+    EntryPoint(callback, OneParam(param), events).run()
     return events.events[0]
 
 
-def test_a_container_is_run_with_the_arguments_of_a_param_and_removed(docker, capsys):
-    assert run(Greeting("alpine")).error is None
-    (created,) = docker.created
-    assert created["Image"] == "alpine"
-    assert created["Cmd"] == ["echo", "hello"]
-    assert created["Env"] == ["A=1"]
-    assert [docker.names()[0], docker.names()[-1]] == ["create", "remove"]
-    assert capsys.readouterr().out == "to out\n"
+def test_a_container_is_run_with_the_arguments_of_a_param_and_removed(podman, capsys):
+    callback = Shell(IMAGE)
+    callback.more = {"environment": {"A": "1"}, "labels": ["mine"], "remove": True}
+    assert run(callback, "echo $A; echo aside >&2").error is None
+    assert sorted(capsys.readouterr().out.splitlines()) == ["1", "aside"]
+    assert not podman.containers()
 
 
-def test_a_container_that_fails_is_a_failure_and_is_removed(docker):
-    docker.code = 7
-    event = run(Greeting("alpine"))
+def test_it_has_the_users_labels_and_ours(podman, capsys):
+    seen = []
+
+    class Looking(Shell):
+        def _run(self, client, errors, kwargs):
+            seen.append(kwargs["labels"])
+            super()._run(client, errors, kwargs)
+
+    callback = Looking(IMAGE)
+    for given in ({"mine": "x"}, ["mine"]):
+        callback.more = {"labels": given}
+        assert run(callback, "true").error is None
+    assert [labels["mine"] for labels in seen] == ["x", ""]
+    assert all("maniple.owner" in labels for labels in seen)
+
+
+def test_a_container_that_fails_is_a_failure_and_is_removed(podman):
+    event = run(Shell(IMAGE), "echo why >&2; exit 7")
     assert event.cause == "exit 7"
-    assert docker.names()[-1] == "remove"
+    assert "why" in event.error
 
 
-def test_an_image_that_is_not_there_is_a_failure(docker):
-    docker.missing = True
-    assert run(Greeting("alpine")).error is not None
+def test_even_one_that_would_remove_itself(podman):
+    callback = Shell(IMAGE)
+    callback.more = {"auto_remove": True}
+    assert run(callback, "exit 3").cause == "exit 3"
+
+
+def test_an_image_that_is_not_there_is_a_failure(podman):
+    assert "nosuch" in run(Shell("127.0.0.1:9/nosuch:1"), "true").error
+
+
+def test_arguments_that_no_container_can_have_are_a_failure(podman):
+    callback = Shell(IMAGE)
+    callback.more = {"no_such_argument": 1}
+    assert "no_such_argument" in run(callback, "true").error
+
+
+def test_podman_is_taken_where_there_is_no_docker(podman, monkeypatch, tmp_path, capsys):
+    if os.path.exists("/var/run/docker.sock"):
+        pytest.skip("there is a Docker here")
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "podman").mkdir()
+    (tmp_path / "podman" / "podman.sock").symlink_to(podman.socket)
+    assert run(Shell(IMAGE), "echo here").error is None
+    assert capsys.readouterr().out == "here\n"
 
 
 # the SDK forgets to close the socket on which nobody answered, and frees it in its own time
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_docker_a_param_fails_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path / 'nobody'}")
-    assert "DockerException" in run(Greeting("alpine")).error
+    assert "DockerException" in run(Shell(IMAGE), "true").error
     gc.collect()
 
 
+def test_without_the_sdk_a_param_fails_and_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "docker", None)
+    assert "maniple[docker]" in run(Shell(IMAGE), "true").error
+
+
 def test_a_dry_run_writes_the_call_of_the_sdk(capsys):
-    EntryPoint(Greeting("alpine"), OneParam("hello"), None, dry=True).run()
-    assert "containers.run('alpine', command=['echo', 'hello']" in capsys.readouterr().out
+    EntryPoint(Shell("alpine"), OneParam("hello"), None, dry=True).run()
+    said = capsys.readouterr().out
+    assert "containers.run('alpine', command=['sh', '-c', 'hello']" in said
+
+
+def started(shell, podman):
+    """Start a script whose container sleeps, and wait until it does."""
+    process = shell.start(under=(sys.executable, "script.py", "--"))
+    until(lambda: [each for each in podman.containers() if each["State"] == "running"], 30)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_removes_the_container(shell, podman, number):
+    process = started(shell, podman)
+    process.send_signal(number)
+    code, _, err = shell.finish(process)
+    assert code in {128 + number, -number}, err
+    assert not podman.containers()
+
+
+def test_what_a_killed_minion_left_is_removed_by_the_next(shell, podman, capsys):
+    process = started(shell, podman)
+    (left,) = podman.containers()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    until(lambda: not shell.alive(), 10)
+    assert run(Shell(IMAGE), "true").error is None
+    assert left["Id"] not in {each["Id"] for each in podman.containers()}

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from maniple import plugins, proctree
+from maniple import owner, plugins, proctree
 from maniple.callback.below import GRACE_SECONDS, mark
 from maniple.callback.engines import Engine
+from maniple.errors import UsageError
+
+_CALL = "maniple.call"
+_SOCKET = "/var/run/docker.sock"
 
 
 class Callback:
@@ -103,8 +107,12 @@ class WordsCallback(ProcessCallback):
 class DockerCallback(Callback):
     """Runs a container for each param, through the Docker SDK; subclass it with `to_kwargs`.
 
-    The container's output is passed on, and the container removed, however it ended.
+    The container's output is passed on, and the container removed, however it ended. One whose
+    minion was killed is removed by the next minion on the same machine. Without `DOCKER_HOST` and
+    Docker, Podman's socket is taken.
     """
+
+    _tidied = 0
 
     def __init__(self, image: str) -> None:
         self.image = image
@@ -112,7 +120,7 @@ class DockerCallback(Callback):
     def to_kwargs(self, param: Any) -> dict[str, Any]:
         """Give the keyword arguments of the SDK's `containers.run` for a param.
 
-        `detach` and `remove` are ours.
+        `detach`, `remove` and `auto_remove` are ours; labels are added to.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method to_kwargs")
 
@@ -128,10 +136,28 @@ class DockerCallback(Callback):
             import docker
         except ImportError:
             raise plugins.missing_extra("docker", "DockerCallback") from None
-        kwargs = {**self.to_kwargs(param), "detach": True, "remove": False}
-        client = docker.from_env()
+        from maniple.runners.container_leftovers import labels, remove_dead, remove_labelled
+
+        call = os.urandom(8).hex()
+        kwargs = {**self.to_kwargs(param), "detach": True, "remove": False, "auto_remove": False}
+        given = kwargs.get("labels") or {}
+        given = given if isinstance(given, dict) else dict.fromkeys(given, "")
+        kwargs["labels"] = {**given, **labels(owner.identity()), _CALL: call}
+        client = _client(docker)
         try:
-            self._run(client, docker.errors, kwargs)
+            if self._tidied != os.getpid():
+                self._tidied = os.getpid()
+                with suppress(Exception):
+                    remove_dead(client.api)
+            ended = False
+            try:
+                self._run(client, docker.errors, kwargs)
+                ended = True
+            finally:
+                if not ended:
+                    # it may have been made before we were told so
+                    with suppress(Exception):
+                        remove_labelled(client.api, _CALL, call)
         finally:
             client.close()
 
@@ -159,6 +185,20 @@ class DockerCallback(Callback):
         """Write the SDK's call."""
         kwargs = "".join(f", {name}={value!r}" for name, value in self.to_kwargs(param).items())
         return f"containers.run({self.image!r}{kwargs})"
+
+
+def _client(docker: Any) -> Any:
+    """Open Docker, or Podman where there is no other."""
+    if "DOCKER_HOST" in os.environ or os.path.exists(_SOCKET):
+        return docker.from_env()
+    from maniple.runners.container_engine import find
+
+    try:
+        place = find("podman", "")
+    except UsageError:
+        # the SDK's own words about Docker
+        return docker.from_env()
+    return docker.DockerClient(base_url=place.url, version="auto")
 
 
 def _run(command: str) -> int:

@@ -11,6 +11,7 @@ import click
 from maniple.cli.options import Duration, params_of, queue_url, space_options
 from maniple.errors import UsageError
 
+ENGINES: Final = ("auto", "docker", "podman", "apptainer", "singularity")
 OUTPUTS: Final = ("group", "live", "none")
 
 
@@ -71,6 +72,39 @@ OUTPUTS: Final = ("group", "live", "none")
     help="Event files, for maniple status. Default: minion-report, when a queue is named.",
 )
 @click.option("--no-report", is_flag=True, help="Write no event files.")
+@click.option("--image", metavar="NAME", help="Run each task in a fresh container of this image.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    help="Who runs containers. Default: whoever answers (auto).",
+)
+@click.option("--pull", is_flag=True, help="Fetch the image first when it is not there.")
+@click.option(
+    "--network", metavar="NAME", help="Network of containers: none, host, or a name. Default: none."
+)
+@click.option("--memory", metavar="SIZE", help="Memory of a container: 512m, 2g. Default: all.")
+@click.option("--cpus", type=float, metavar="N", help="Processors of a container. Default: all.")
+@click.option(
+    "--pids", type=int, metavar="N", help="Processes and threads in a container. Default: 1024."
+)
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="SRC:DST[:rw]",
+    help="Show a folder or file in containers; read-only without :rw.",
+)
+@click.option("--workdir", metavar="DIR", help="Where in the container the command starts.")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A variable for containers. Nothing else of ours is seen there.",
+)
+@click.option("--user", metavar="UID[:GID]", help="Whom containers run as. Default: you.")
+@click.option("--writable", is_flag=True, help="Let tasks write to the container's own files.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, run nothing.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 @click.pass_obj
@@ -131,6 +165,7 @@ def run(obj: dict[str, Any], /, words: tuple[str, ...], url: str | None, **optio
         results=options["results"],
         report=None if options["no_report"] else report,
         quiet=options["quiet"],
+        box=_box(options),
     )
     campaign = Campaign(plan)
     if options["dry_run"]:
@@ -138,3 +173,51 @@ def run(obj: dict[str, Any], /, words: tuple[str, ...], url: str | None, **optio
     if params is None and named is None and sys.stdin is not None and sys.stdin.isatty():
         print("maniple: reading params from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
     return int(campaign.run())
+
+
+def _box(options: dict[str, Any]) -> Any:
+    """Make the container's description of the options; None when no image is named.
+
+    Raises:
+        UsageError: an option of containers without an image, or one that is wrong.
+    """
+    image = options["image"]
+    if image is None:
+        for name in ("network", "memory", "cpus", "pids", "workdir", "user"):
+            if options[name] is not None:
+                raise UsageError(f"--{name} is for containers: name an --image, too")
+        for name, option in (
+            ("mounts", "--mount"),
+            ("variables", "--env"),
+            ("writable", "--writable"),
+            ("pull", "--pull"),
+        ):
+            if options[name]:
+                raise UsageError(f"{option} is for containers: name an --image, too")
+        if options["engine"] != "auto":
+            raise UsageError("--engine is for containers: name an --image, too")
+        return None
+    from maniple.runners.container_box import (
+        Box,
+        check,
+        parse_environment,
+        parse_memory,
+        parse_mount,
+    )
+
+    box = Box(
+        image,
+        engine=options["engine"],
+        network="none" if options["network"] is None else options["network"],
+        memory=None if options["memory"] is None else parse_memory(options["memory"]),
+        cpus=options["cpus"],
+        pids=options["pids"],
+        mounts=tuple(parse_mount(text) for text in options["mounts"]),
+        workdir=options["workdir"],
+        environment=parse_environment(options["variables"]),
+        user=options["user"],
+        writable=options["writable"],
+        pull=options["pull"],
+    )
+    check(box)
+    return box

@@ -22,7 +22,8 @@ from maniple.minion.progress import Progress
 from maniple.minion.tally import Tally
 from maniple.minion.verdict import conclude
 from maniple.queue import Queue, QueueStats, State
-from maniple.runner import Cancel, Context
+from maniple.runner import Cancel, Context, Runner
+from maniple.runners.container_box import Box
 from maniple.runners.output import Lock, directory_output, forward
 from maniple.runners.process import Output, ProcessRunner
 from maniple.sweep.template import Template
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
         template: the command.
         url: of the queue, or None: one that lives as long as the run.
         params: to put on the queue first; None and no URL: the lines of standard input.
+        box: the container that each task gets, or None: none.
     """
 
     template: Template
@@ -58,6 +60,7 @@ class Plan(NamedTuple):
     results: str | None = None
     report: str | None = None
     quiet: bool = False
+    box: Box | None = None
 
 
 class Door:
@@ -92,6 +95,7 @@ class Campaign:
         self._plan = plan
         self._scratch: str | None = None
         self._lines: Any = None
+        self._ready: Any = None
         url = plan.url
         if url is not None and split_url(url)[0] == "memory":
             raise UsageError("memory: lives in one process; take sqlite:FILE, or leave -q out")
@@ -208,6 +212,10 @@ class Campaign:
 
     def _check_places(self) -> None:
         plan = self._plan
+        if plan.box is not None:
+            from maniple.runners.container import prepare
+
+            self._ready = prepare(plan.box)
         if plan.results is not None:
             from maniple.sweep.results import ResultFile
 
@@ -249,6 +257,7 @@ class Campaign:
                 tally,
                 self._scratch,
                 before_fork=door.shut,
+                clear=self._clear if self._ready is not None else None,
             )
             progress = None
             if not plan.quiet:
@@ -331,11 +340,7 @@ class Campaign:
             output = directory_output(plan.output_dir)
         elif plan.output == "group":
             output = forward(lock)
-        runner = ProcessRunner(
-            self._shell_words if plan.shell else plan.template.words,
-            live=plan.output == "live" and plan.output_dir is None,
-            output=output,
-        )
+        runner = self._runner(output)
         context = Context(
             cancel=Cancel(),
             time_limit=plan.time_limit,
@@ -362,6 +367,19 @@ class Campaign:
                 sink.close()
             queue.close()
         return Exit.OK
+
+    def _runner(self, output: Output | None) -> Runner:
+        plan = self._plan
+        words = self._shell_words if plan.shell else plan.template.words
+        live = plan.output == "live" and plan.output_dir is None
+        if self._ready is None:
+            return ProcessRunner(words, live=live, output=output)
+        from maniple.runners.container import ContainerRunner
+
+        return ContainerRunner(words, self._ready, live=live, output=output)
+
+    def _clear(self, killed: bool) -> None:  # noqa: FBT001 - a crew's `clear` takes it
+        self._ready.clear(killed=killed)
 
     def _shell_words(self, param: Any, *, number: int, slot: int) -> list[str]:
         return ["/bin/sh", "-c", self._plan.template.shell(param, number=number, slot=slot)]

@@ -36,6 +36,8 @@ class Crew:
         tally: memory shared with the minions.
         scratch: a folder to remove when all of us are killed, or None.
         before_fork: called before each fork, to let go of what a child must not inherit.
+        clear: called in the end, in another process, however the crew ended; told whether it was
+            killed.
 
     Attributes:
         stopped_by: the signal that ended the crew, or 0.
@@ -52,7 +54,9 @@ class Crew:
         scratch: str | None = None,
         *,
         before_fork: Callable[[], None] = lambda: None,
+        clear: Callable[[bool], None] | None = None,
     ) -> None:
+        self._clear = clear
         self._work = work
         self._before_fork = before_fork
         self._jobs = jobs
@@ -80,7 +84,7 @@ class Crew:
         """Start the minions. From now on the signals that end programs end the crew in order."""
         proctree.adopt_orphans()
         self._before_fork()
-        self._guard = Guard(self.tally, self._scratch)
+        self._guard = Guard(self.tally, self._scratch, self._clear)
         for number in (*STOPPING, signal.SIGCHLD):
             # under nohup a hang-up stays ignored
             if signal.getsignal(number) != signal.SIG_IGN:

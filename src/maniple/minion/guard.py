@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from maniple import proctree
@@ -24,22 +25,30 @@ class Guard:
     Args:
         tally: tells which process groups run tasks.
         scratch: a folder to remove in the end, or None.
+        clear: called in the end, told whether the crew was killed; or None.
     """
 
-    def __init__(self, tally: Tally, scratch: str | None = None) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        scratch: str | None = None,
+        clear: Callable[[bool], None] | None = None,
+    ) -> None:
         # minions inherit the writing end, the programs that they start do not
         watched, self._alive = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             try:
                 os.close(self._alive)
-                _watch(watched, tally, scratch)
+                _watch(watched, tally, scratch, clear)
             finally:
                 os._exit(0)
         os.close(watched)
 
     def end(self) -> None:
-        """Close our end of the pipe, and wait for the guard to go."""
+        """Say that all is in order, close our end of the pipe, and wait for the guard to go."""
+        with suppress(OSError):
+            os.write(self._alive, b"x")
         os.close(self._alive)
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
@@ -50,7 +59,9 @@ class Guard:
         return self._pid
 
 
-def _watch(watched: int, tally: Tally, scratch: str | None) -> None:
+def _watch(
+    watched: int, tally: Tally, scratch: str | None, clear: Callable[[bool], None] | None
+) -> None:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -58,7 +69,7 @@ def _watch(watched: int, tally: Tally, scratch: str | None) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    os.read(watched, 1)
+    killed = not os.read(watched, 1)
     groups = tally.groups()
     below = [pid for group in groups for pid in proctree.descendants(group)]
     for group in groups:
@@ -68,6 +79,8 @@ def _watch(watched: int, tally: Tally, scratch: str | None) -> None:
     for group in groups:
         proctree.signal_group(group, signal.SIGKILL)
     proctree.signal_all(below, signal.SIGKILL)
+    if clear is not None:
+        clear(killed)
     if scratch is not None:
         from shutil import rmtree
 

@@ -124,10 +124,8 @@ class ProcessRunner:
             context.running(0)
         outcome = _outcome(start, status, ended=ended, context=context)
         if streams:
-            self._collect(task, outcome, streams)
-        if not outcome.ok and outcome.error is not None and (said := _last_line(outcome)):
-            outcome.error = f"{outcome.error}: {said}"
-        return outcome
+            collect(task, outcome, streams, self._output)
+        return with_last_line(outcome)
 
     def _streams(self) -> tuple[int, int] | None:
         if self._live:
@@ -225,22 +223,6 @@ class ProcessRunner:
             file.write(data)
         return self._param_path
 
-    def _collect(self, task: Task, outcome: Outcome, streams: tuple[int, int]) -> None:
-        sizes = [os.fstat(fd).st_size for fd in streams]
-        if not any(sizes):
-            return
-        outcome.stdout, outcome.stderr = (
-            _tail(fd, size, KEPT_OUTPUT) for fd, size in zip(streams, sizes, strict=True)
-        )
-        try:
-            if self._output is not None and not outcome.interrupted:
-                out, err = (fd if size else None for fd, size in zip(streams, sizes, strict=True))
-                self._output(task, outcome, out, err)
-        finally:
-            for fd, size in zip(streams, sizes, strict=True):
-                if size:
-                    os.ftruncate(fd, 0)
-
     def close(self) -> None:
         """Let go of the files."""
         for fd in (*self._files, self._null):
@@ -335,10 +317,36 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def collect(task: Task, outcome: Outcome, streams: tuple[int, int], output: Output | None) -> None:
+    """Take what an attempt printed: its end into the outcome, all of it to `output`.
+
+    The files are empty after that.
+    """
+    sizes = [os.fstat(fd).st_size for fd in streams]
+    if not any(sizes):
+        return
+    outcome.stdout, outcome.stderr = (
+        _tail(fd, size, KEPT_OUTPUT) for fd, size in zip(streams, sizes, strict=True)
+    )
+    try:
+        if output is not None and not outcome.interrupted:
+            out, err = (fd if size else None for fd, size in zip(streams, sizes, strict=True))
+            output(task, outcome, out, err)
+    finally:
+        for fd, size in zip(streams, sizes, strict=True):
+            if size:
+                os.ftruncate(fd, 0)
+
+
 def _tail(fd: int, size: int, limit: int) -> bytes:
     return os.pread(fd, min(size, limit), max(0, size - limit)) if size else b""
 
 
-def _last_line(outcome: Outcome) -> str:
-    text = (outcome.stderr.strip() or outcome.stdout.strip())[-2000:]
-    return text.rpartition(b"\n")[2].decode("utf-8", "replace").strip()[:500]
+def with_last_line(outcome: Outcome) -> Outcome:
+    """Add the last line that a failed attempt printed to its error."""
+    if not outcome.ok and outcome.error is not None:
+        text = (outcome.stderr.strip() or outcome.stdout.strip())[-2000:]
+        said = text.rpartition(b"\n")[2].decode("utf-8", "replace").strip()[:500]
+        if said:
+            outcome.error = f"{outcome.error}: {said}"
+    return outcome

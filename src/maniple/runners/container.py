@@ -1,0 +1,402 @@
+"""The runner for images: a fresh container for each attempt, and none of them left behind.
+
+Docker and Podman are asked through their socket: make, attach, start, look, remove, over one
+connection that stays open. The output comes over a second one while the command runs and goes to
+the same unlinked files as that of a process; the engine keeps nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from maniple import owner
+from maniple.errors import ManipleError, StorageError, UsageError
+from maniple.runner import Context, Outcome
+from maniple.runners import container_apptainer as apptainer
+from maniple.runners import container_box
+from maniple.runners.container_box import PIDS, Box
+from maniple.runners.container_engine import Place, asked, connect, find, said
+from maniple.runners.container_leftovers import labels, remove, remove_dead, remove_run
+from maniple.runners.container_outcome import (
+    ended_early,
+    explained,
+    not_started,
+    outcome_of,
+    refused,
+)
+from maniple.runners.container_recipe import NotTextError, Recipe
+from maniple.runners.container_stream import Attached, Frames
+from maniple.runners.process import (
+    GRACE_SECONDS,
+    LOOK_SECONDS,
+    Command,
+    Output,
+    collect,
+    with_last_line,
+)
+from maniple.scratch import unnamed_file
+from maniple.task import Task
+
+_ENDED: Final = frozenset({"exited", "stopped", "dead", "removing"})
+_FIRST_NAP: Final = 0.003
+_LONGEST_NAP: Final = 0.1
+_LAST_WORDS_SECONDS: Final = 0.3
+_ATTACH: Final = {"stdout": 1, "stderr": 1, "stream": 1}
+
+
+class Ready(NamedTuple):
+    """An engine and an image that were found good; plain data, the same in a forked process.
+
+    Attributes:
+        box: as it was asked for, with what the engine cannot limit left out.
+        place: of the engine.
+        version: of its API.
+        user: whom commands run as.
+        run: the label that all containers of this run have.
+        swap: whether swap can be limited, too.
+        unchecked: whether the image brings a check of its health, which is switched off.
+        image: the path of an image that is a file.
+    """
+
+    box: Box
+    place: Place
+    version: str = ""
+    user: str = ""
+    run: str = ""
+    swap: bool = False
+    unchecked: bool = False
+    image: str = ""
+
+    def recipe(self) -> Recipe:
+        """Make what describes the containers of this process."""
+        local = self.place.url is not None and self.place.url.startswith("unix:")
+        return Recipe(
+            self.box,
+            self.user,
+            labels(self.run),
+            swap=self.swap,
+            local=local,
+            unchecked=self.unchecked,
+        )
+
+    def clear(self, *, killed: bool) -> None:
+        """Remove all containers of the run, which is over; `killed` when not by itself."""
+        if self.place.url is not None:
+            remove_run(self.place, self.version, self.run, killed=killed)
+
+
+def prepare(box: Box) -> Ready:
+    """Find engine and image, and check that they do what is asked, before any task is taken.
+
+    Raises:
+        UsageError: an option is wrong, there is no engine, no such image, or the engine cannot
+            do it; the text says what to do.
+        MissingExtraError: the Docker SDK is not installed.
+    """
+    container_box.check(box)
+    place = find(box.engine, box.image)
+    if place.program is not None:
+        apptainer.check(box)
+        _check_mounts(box)
+        return Ready(box, place, image=apptainer.locate(place.program, box))
+    if place.url is not None and place.url.startswith("unix:"):
+        _check_mounts(box)
+    api = connect(place)
+    try:
+        return _checked(api, box, place)
+    except StorageError as error:
+        raise UsageError(str(error)) from None
+    finally:
+        api.close()
+
+
+def _check_mounts(box: Box) -> None:
+    for mount in box.mounts:
+        if not os.path.exists(mount.source):
+            raise UsageError(f"--mount: there is no {mount.source} here")
+
+
+def _checked(api: Any, box: Box, place: Place) -> Ready:
+    from docker.errors import APIError
+
+    # it costs Podman a lot to tell about itself
+    wants_limits = (box.memory, box.cpus, box.pids) != (None, None, None)
+    try:
+        image = _image(api, box)
+        about = asked(api.info) if wants_limits or (os.getuid() and not box.user) else {}
+    except APIError as error:
+        raise UsageError(f"the container engine at {place.url} fails: {said(error)}") from None
+    for wanted, able, option in (
+        (box.memory, "MemoryLimit", "--memory"),
+        (box.cpus, "CpuCfsQuota", "--cpus"),
+        (box.pids, "PidsLimit", "--pids"),
+    ):
+        if wanted is not None and about.get(able) is False:
+            raise UsageError(f"this container engine cannot limit with {option}: leave it out")
+    if box.pids is None and about.get("PidsLimit") is not False:
+        box = box._replace(pids=PIDS)
+    # who runs an engine of their own is root in its containers, and nobody special outside
+    rootless = any("rootless" in str(each) for each in about.get("SecurityOptions") or ())
+    user = box.user or ("0:0" if rootless else f"{os.getuid()}:{os.getgid()}")
+    version = str(api._version)  # noqa: SLF001 - what it agreed on with the engine
+    swap = about.get("SwapLimit") is not False
+    run = f"{owner.identity()}-{os.urandom(4).hex()}"
+    checked = bool((image.get("Config") or {}).get("Healthcheck"))
+    ready = Ready(box, place, version, user, run, swap, checked)
+    remove_dead(api)
+    refusable = (box.memory, box.cpus, box.mounts, box.workdir, box.user)
+    if box.network in {"none", "host"} and not any(refusable):
+        return ready
+    name = _new_name()
+    config = ready.recipe().config(["true"], [])
+    try:
+        # it tells of wrong networks, users, mounts and limits now, and not in each task
+        asked(api.create_container_from_config, config, name)
+    except APIError as error:
+        raise UsageError(f"cannot make a container of {box.image}: {said(error)}") from None
+    finally:
+        remove(api, name)
+    return ready
+
+
+def _image(api: Any, box: Box) -> dict[str, Any]:
+    """Look at the image; fetch it before where that was asked for and it is not there."""
+    from docker.errors import ImageNotFound
+
+    try:
+        found: dict[str, Any] = asked(api.inspect_image, box.image)
+    except ImageNotFound:
+        if not box.pull:
+            raise UsageError(
+                f"there is no image {box.image} here: --pull fetches it first"
+            ) from None
+        _pull(api, box.image)
+        found = asked(api.inspect_image, box.image)
+    return found
+
+
+def _pull(api: Any, image: str) -> None:
+    from docker.errors import APIError
+    from docker.utils import parse_repository_tag
+
+    repository, tag = parse_repository_tag(image)
+    try:
+        for line in api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if line.get("error"):
+                raise UsageError(f"cannot fetch the image {image}: {_line(line['error'])}")
+    except APIError as error:
+        raise UsageError(f"cannot fetch the image {image}: {said(error)}") from None
+
+
+def _line(text: object) -> str:
+    return said(Exception(text))
+
+
+def _new_name() -> str:
+    return f"maniple-{os.urandom(8).hex()}"
+
+
+class ContainerRunner:
+    """Runs a command in a container for each task.
+
+    Args:
+        command: makes the words from the param. They replace the image's own entry point.
+        box: the image, and what a container may do and see; or what `prepare` made of it.
+        live: pass output on at once instead of capturing it.
+        output: called after each attempt that printed something.
+        grace: seconds between TERM and KILL.
+
+    Raises:
+        UsageError, MissingExtraError: as `prepare` does.
+
+    Example:
+        >>> words = Template(["wc", "-l", "/data/{x}"]).words  # doctest: +SKIP
+        >>> data = Mount("/srv/data", "/data")  # doctest: +SKIP
+        >>> runner = ContainerRunner(words, Box("debian:12", mounts=(data,)))  # doctest: +SKIP
+    """
+
+    calls_meanwhile = True
+
+    def __init__(
+        self,
+        command: Command,
+        box: Box | Ready,
+        *,
+        live: bool = False,
+        output: Output | None = None,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        ready = box if isinstance(box, Ready) else prepare(box)
+        self._ready = ready
+        self._command = command
+        self._output = output
+        self._grace = grace
+        self._files = (1, 2) if live else (unnamed_file(os.O_APPEND), unnamed_file(os.O_APPEND))
+        self._live = live
+        self._api: Any = None
+        self._left: list[str] = []
+        self._recipe = ready.recipe()
+        self._process: apptainer.ApptainerRunner | None = None
+        if ready.place.program is not None:
+            self._process = apptainer.ApptainerRunner(
+                command,
+                ready.place.program,
+                ready.box,
+                ready.image,
+                live=live,
+                output=output,
+                grace=grace,
+            )
+
+    def run(self, task: Task, context: Context) -> Outcome:
+        """Run one attempt in a new container, and remove that, whatever happens.
+
+        Raises:
+            StorageError: the engine is gone, or makes no containers any more.
+        """
+        if self._process is not None:
+            return self._process.run(task, context)
+        start = time.time()
+        try:
+            words = self._command(task.param, number=task.number, slot=context.slot)
+            config = self._recipe.of(task, words, context.slot)
+        except NotTextError as error:
+            return not_started(start, error.cause, str(error))
+        except ManipleError as error:
+            return not_started(start, type(error).__name__, str(error))
+        outcome = self._run(config, words, start, context)
+        if not self._live:
+            collect(task, outcome, self._files, self._output)
+        return with_last_line(explained(outcome, self._ready.box))
+
+    def _run(
+        self, config: dict[str, Any], words: list[str], start: float, context: Context
+    ) -> Outcome:
+        from docker.errors import APIError
+
+        api = self._opened()
+        name = _new_name()
+        attached: Attached | None = None
+        try:
+            self._make(api, config, name)
+            try:
+                connection = asked(api.attach_socket, name, params=_ATTACH)
+                attached = Attached(connection, Frames(*self._files))
+                asked(api.start, name)
+            except APIError as error:
+                return refused(start, words[0], error)
+            context.meanwhile()
+            limit = None if context.time_limit is None else time.monotonic() + context.time_limit
+            state = self._wait(api, name, attached, context, limit)
+            if state is None:
+                self._end(api, name, attached)
+                return ended_early(start, context)
+            attached.drain(_LAST_WORDS_SECONDS)
+            return outcome_of(start, state)
+        finally:
+            if attached is not None:
+                attached.close()
+            if not remove(api, name):
+                self._left.append(name)
+
+    def _opened(self) -> Any:
+        if self._api is None:
+            try:
+                self._api = connect(self._ready.place, self._ready.version)
+                remove_dead(self._api)
+            except Exception as error:
+                raise StorageError(f"the container engine fails: {said(error)}") from None
+        return self._api
+
+    def _make(self, api: Any, config: dict[str, Any], name: str) -> None:
+        from docker.errors import APIError
+
+        try:
+            asked(api.create_container_from_config, config, name)
+        except APIError as error:
+            text = said(error)
+            if "already in use" in text and name in text:
+                # we were cut off before the answer to the first time came
+                return
+            raise StorageError(
+                f"cannot make a container of {self._ready.box.image}: {text}"
+            ) from None
+
+    def _wait(
+        self, api: Any, name: str, attached: Attached, context: Context, limit: float | None
+    ) -> dict[str, Any] | None:
+        """Take the output until the container has ended; None: time is up, or we must stop.
+
+        Returns:
+            The state that the engine tells.
+        """
+        poll = select.poll()
+        poll.register(context.cancel, select.POLLIN)
+        poll.register(attached, select.POLLIN)
+        nap = _FIRST_NAP
+        while not context.cancel.requested:
+            # a signal just before the wait does not end it, and its handler runs after it only
+            left = LOOK_SECONDS if not attached.ended else nap
+            if limit is not None:
+                left = max(0.0, min(left, limit - time.monotonic()))
+            ready = poll.poll(left * 1000)
+            if context.cancel.requested:
+                return None
+            if not attached.ended and any(fd == attached.fileno() for fd, _ in ready):
+                if attached.take():
+                    if limit is not None and time.monotonic() >= limit:
+                        return None
+                    continue
+                poll.unregister(attached)
+            if attached.ended:
+                state = _state(api, name)
+                if state.get("Status") in _ENDED:
+                    return state
+                # it has closed its outputs, and goes on
+                nap = min(nap * 1.5, _LONGEST_NAP)
+            if limit is not None and time.monotonic() >= limit:
+                return None
+        return None
+
+    def _end(self, api: Any, name: str, attached: Attached) -> None:
+        """Ask it to end, and take its last words; whoever removes it does not ask.
+
+        A SIGKILL is left to that: an engine waits for the end then, which cannot come while nobody
+        takes what a command writes without pause.
+        """
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        with suppress(DockerException, RequestException):
+            api.kill(name, "SIGTERM")
+            attached.drain(self._grace)
+
+    def close(self) -> None:
+        """Remove what could not be removed before, and let go of the connection."""
+        if self._process is not None:
+            self._process.close()
+        if self._api is not None:
+            for name in self._left:
+                remove(self._api, name)
+            self._api.close()
+            self._api = None
+        self._recipe.close()
+        if not self._live:
+            for fd in self._files:
+                with suppress(OSError):
+                    os.close(fd)
+            self._files = (-1, -1)
+
+
+def _state(api: Any, name: str) -> dict[str, Any]:
+    from docker.errors import APIError
+
+    try:
+        state: dict[str, Any] = asked(api.inspect_container, name)["State"]
+    except APIError as error:
+        raise StorageError(f"a container was removed while it ran: {said(error)}") from None
+    return state
