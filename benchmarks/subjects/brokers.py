@@ -136,7 +136,7 @@ def _peer_url(broker: str, server: Any) -> str:
     if broker == "redis":
         return f"redis://127.0.0.1:{server.port}/0"
     if broker == "rabbitmq":
-        return f"amqp://guest:guest@127.0.0.1:{server.port}//"
+        return f"amqp://guest:guest@127.0.0.1:{server.port}/%2F"
     name = f"peer_{uuid.uuid4().hex[:12]}"
     with server.connect() as connection:
         connection.execute(f"CREATE DATABASE {name}")

@@ -29,6 +29,8 @@ SNAPSHOT_EVERY: Final = 2000
 SNAPSHOT_BYTES: Final = 200
 """A large snapshot is written less often: after as many records as have these bytes each."""
 LOOK_SECONDS: Final = 0.05
+DEAF_SECONDS: Final = 8.0
+"""A client that hears nothing for so long has lost its way, after a restart of the broker, say."""
 SETTLING: Final = frozenset({"ack", "extend", "nack", "fail", "gone"})
 _OUT_OF_RANGE: Final = frozenset({NO_OFFSET, KafkaError.OFFSET_OUT_OF_RANGE})
 
@@ -67,10 +69,24 @@ class Journal:
         # our last record that was applied, and what came of it
         self._outcome: tuple[int, Any] = (0, None)
         self.producer = client.producer()
-        self._consumer = client.consumer(
+        self._consumer = self._make_consumer()
+        self._load()
+
+    def _make_consumer(self) -> Any:
+        return self._client.consumer(
             fetch_wait_max_ms=3000, auto_offset_reset="error", queued_max_messages_kbytes=16384
         )
-        self._load()
+
+    def _renew(self) -> None:
+        """Put new clients in the place of those that hear nothing."""
+        log.info("new connections to %s: nothing was heard", self._client.shown)
+        self.producer.purge()
+        self.producer.close()
+        self.producer = self._client.producer()
+        self._consumer.close()
+        self._consumer = self._make_consumer()
+        self._arrived.clear()
+        self._consumer.assign([TopicPartition(self._topic, 0, self._next)])
 
     def _load(self) -> None:
         """Read the journal from where it starts now."""
@@ -94,10 +110,17 @@ class Journal:
             )
 
     def _read_to(self, high: int) -> None:
-        until = time.monotonic() + max(self._client.reconnect, 1.0)
+        now = time.monotonic()
+        until, deaf = now + max(self._client.reconnect, 1.0), now + DEAF_SECONDS
         while self._next < high:
-            if not self.wait(0.2) and time.monotonic() > until:
+            if self.wait(0.2):
+                continue
+            now = time.monotonic()
+            if now > until:
                 raise self._client.gone()
+            if now > deaf:
+                deaf = now + DEAF_SECONDS
+                self._renew()
 
     def now(self) -> float:
         """Estimate the broker's time."""
@@ -209,7 +232,8 @@ class Journal:
             QueueError: not permitted.
         """
         patience = max(self._client.reconnect, 1.0) if seconds is None else seconds
-        until = time.monotonic() + patience
+        now = time.monotonic()
+        until, deaf = now + patience, now + DEAF_SECONDS
         self._seq += 1
         seq = self._seq
         who = "" if self.member in self.tasks.members else owner.identity()
@@ -227,8 +251,14 @@ class Journal:
                 self.producer.poll(0)
                 if failed:
                     raise self._failure(failed[0])
-                if time.monotonic() > until:
+                now = time.monotonic()
+                if now > until:
                     raise self._client.gone()
+                if now > deaf:
+                    deaf = now + DEAF_SECONDS
+                    self._renew()
+                    # if it was written already, it counts once
+                    self.send(self._topic, failed, value=ops.encode(op), partition=0)
                 continue
             self._apply(message)
             member = self.tasks.members.get(self.member)

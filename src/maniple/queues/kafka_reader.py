@@ -14,6 +14,8 @@ SKIP: Final = 1000
 """So many messages are rather read and dropped than sought over, which costs two journeys."""
 SKIP_BYTES: Final = 1 << 20
 KEPT: Final = 2000
+DEAF_SECONDS: Final = 8.0
+"""A client that hears nothing for so long has lost its way."""
 BATCH: Final = 500
 
 
@@ -28,8 +30,16 @@ class Reader:
     def __init__(self, client: Client, topic: str) -> None:
         self._client = client
         self._topic = topic
+        self.consumer = self._make_consumer()
+        # where the consumer is in each partition that it reads
+        self._places: dict[int, int] = {}
+        self._ahead: dict[int, dict[int, Any]] = {}
+        self._met: set[int] = set()
+        self._size = 100.0
+
+    def _make_consumer(self) -> Any:
         # a fetch at the end of the topic blocks whatever is asked next on that connection
-        self.consumer = client.consumer(
+        return self._client.consumer(
             fetch_wait_max_ms=10,
             queued_max_messages_kbytes=4096,
             queued_min_messages=2000,
@@ -37,11 +47,14 @@ class Reader:
             enable_partition_eof=True,
             auto_offset_reset="earliest",
         )
-        # where the consumer is in each partition that it reads
-        self._places: dict[int, int] = {}
-        self._ahead: dict[int, dict[int, Any]] = {}
-        self._met: set[int] = set()
-        self._size = 100.0
+
+    def _renew(self) -> None:
+        """Put a new client in the place of one that hears nothing, where that one was."""
+        self.consumer.close()
+        self.consumer = self._make_consumer()
+        self.consumer.incremental_assign(
+            [TopicPartition(self._topic, number, at) for number, at in self._places.items()]
+        )
 
     def ends(self, number: int = 0, topic: str | None = None) -> tuple[int, int]:
         """Ask for the first offset of a partition, and the one after the last."""
@@ -92,12 +105,17 @@ class Reader:
             if left:
                 missing[number] = left
                 self._go_to(number, min(left))
-        until = time.monotonic() + max(self._client.reconnect, 1.0)
+        now = time.monotonic()
+        until, deaf = now + max(self._client.reconnect, 1.0), now + DEAF_SECONDS
         while missing:
             first = self.consumer.poll(0.2)
             if first is None:
-                if time.monotonic() > until:
+                now = time.monotonic()
+                if now > until:
                     raise self._client.gone("the tasks cannot be read")
+                if now > deaf:
+                    deaf = now + DEAF_SECONDS
+                    self._renew()
                 continue
             self._take(first, missing, found)
             left_over = sum(map(len, missing.values()))
