@@ -18,6 +18,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "execo": "maniple.queues.execo:ExecoQueue",
         "redis": "maniple.queues.redis:RedisQueue",
         "rediss": "maniple.queues.redis:RedissQueue",
+        "nats": "maniple.queues.nats:NatsQueue",
+        "nats+tls": "maniple.queues.nats:NatsTlsQueue",
         "amqp": "maniple.queues.rabbitmq:RabbitmqQueue",
         "amqps": "maniple.queues.rabbitmq:RabbitmqsQueue",
         "kafka": "maniple.queues.kafka:KafkaQueue",
