@@ -2,19 +2,27 @@
 
 import io
 import os
+from contextlib import contextmanager
 
 from maniple.network.live.console import Console
 from maniple.network.live.run import LocalRun
 
 
+@contextmanager
+def silent(network, shown=None):
+    """A console that shows nothing, or shows it in a file of bytes."""
+    console = Console([job.name for job in network.jobs], shown)
+    try:
+        yield console
+    finally:
+        console.close()
+
+
 def run(network, **options):
     """Run a network; return what its jobs printed."""
     shown = io.BytesIO()
-    console = Console([job.name for job in network.jobs], shown)
-    try:
+    with silent(network, shown) as console:
         LocalRun(network, console, **options).run()
-    finally:
-        console.close()
     return shown.getvalue().decode()
 
 

@@ -89,14 +89,31 @@ WRONG = {
     "no yaml": ("jobs: [", "is no YAML"),
     "unknown key": ("jobs: {}\nnodes: {}", "no key 'nodes': there are name, jobs, pipes"),
     "unknown job key": ("jobs: {a: {runs: x}}", "job a: no key 'runs'"),
-    "no function": ("jobs: {a: {outputs: [p]}}", "job a: either run: MODULE:FUNCTION or csv: FILE"),
+    "no function": (
+        "jobs: {a: {outputs: [p]}}",
+        "job a: one of run: MODULE:FUNCTION, program: COMMAND and csv",
+    ),
     "no colon": ("jobs: {a: {run: jobs}}", "job a: run: jobs: write MODULE:FUNCTION"),
     "no module": ("jobs: {a: {run: 'nowhere:f'}}", "job a: no module nowhere"),
-    "no name": ("jobs: {a: {run: 'jobs:f'}}", "job a: module jobs has no f"),
+    "no name": ("jobs: {a: {run: 'jobs:f'}}", "job a: module jobs (jobs.py) has no f"),
+    "bad queue": ("jobs: {a: {csv: x, max_queue: -1}}", "job a: max_queue is a number, not -1"),
+    "queue of a program": (
+        "jobs: {a: {program: x, inputs: p, max_queue: 3}}",
+        "job a: a program has no max_queue",
+    ),
+    "bad program": ("jobs: {a: {program: '\"'}}", "job a: program: No closing quotation"),
+    "no program": ("jobs: {a: {program: ''}}", "a program needs a command"),
     "no reader": (
         "jobs: {a: {run: 'jobs:count', with: {limit: 1}, outputs: p}}",
         "pipe p: a writes it, no job reads it",
     ),
+    "no pipes": ("jobs: {}\npipes: [3]", "wrong.yaml: pipes: 'key: value' pairs are needed"),
+    "bad number": ("jobs: {}\npipes: {p: {blocks: no}}", "pipe p: blocks is a number, not False"),
+    "bad argument": (
+        "jobs: {a: {run: 'jobs:count', with: {lim: 1}, outputs: p}}",
+        "job a, with: got an unexpected keyword argument 'lim'",
+    ),
+    "no module name": ("jobs: {a: {run: '.:f'}}", "job a: run: .:f: '.' is no module"),
     "bad pipe": ("jobs: {}\npipes: {p: {colour: red}}", "pipe p: no key 'colour'"),
     "bad encoding": ("jobs: {}\npipes: {p: {encoding: xml}}", "pipe p: no encoding 'xml'"),
 }
@@ -112,12 +129,65 @@ def test_a_wrong_description_is_one_line(demo, case):
     assert len(done.stderr.splitlines()) == 1
 
 
+CODE = {
+    "x = = 3": "mine.py, line 1: invalid syntax",
+    "\nimport nowhere.more": "mine.py, line 2: no module 'nowhere': mend the import, or install it",
+    "import json\njson.loads('{')": "mine.py, line 2: json.decoder.JSONDecodeError: Expecting",
+    "raise SystemExit": "mine.py, line 1: SystemExit",
+    "from maniple.network import *\nnetwork = Network('n', [3])": "mine.py, line 2: a job needs a",
+    "network = 3": "mine.py is no Network but int",
+}
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_what_is_wrong_with_the_users_code_is_one_line(demo, text):
+    (demo / "mine.py").write_text(text)
+    (demo / "mine.yaml").write_text("jobs: {a: {run: 'mine:f', outputs: [p]}}")
+    done = maniple("check", "mine.py", cwd=demo)
+    assert done.returncode == 2
+    assert CODE[text] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = maniple("check", "mine.yaml", cwd=demo)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_description_may_have_programs_groups_and_bounds(demo):
+    (demo / "more.yaml").write_text("""
+jobs:
+  count: {run: "jobs:count", with: {limit: 4}, outputs: n, groups: here}
+  upper: {program: sh -c 'cat <"$1" >"$2"' sh, with: {input_flag: "", output_flag: ""}, inputs: n, outputs: m}
+  save: {csv: more.csv, inputs: m, max_queue: 100, groups: [there, ALL]}
+pipes: {n: {encoding: json}, m: {encoding: json}}
+""")
+    done = maniple("simulate", "more.yaml", cwd=demo)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (demo / "more.csv").read_text().split() == ["m", "0", "1", "2", "3"]
+    drawn = maniple("graph", "more.yaml", cwd=demo).stdout
+    assert 'label="here"' in drawn
+    assert 'label="there"' in drawn
+
+
+def test_a_folder_with_a_network_is_a_network(demo):
+    assert maniple("check", "demo", cwd=demo.parent).returncode == 0
+
+
+def test_a_file_may_have_the_name_of_a_module_that_is_used_here(demo):
+    (demo / "queue.py").write_text(
+        "from maniple.network import load\nnetwork = load('network.yaml')\n"
+    )
+    assert maniple("check", "queue.py", cwd=demo).stdout.startswith("doubles: 3 jobs")
+    assert maniple("simulate", "queue.py", cwd=demo).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["simulate", "nowhere.yaml"], "cannot read nowhere.yaml: No such file"),
         (["simulate", "nowhere.py"], "no file nowhere.py"),
         (["simulate", "no_such_module"], "no module no_such_module"),
+        (["check", ""], "no network '': name a .yaml or .py file, or a module"),
+        (["check", "demo/network"], "no network 'demo/network': name a"),
         (["simulate", "jobs.py"], "jobs.py has no network"),
         (["simulate", "jobs.py:count"], "jobs.py:count cannot be made"),
         (["simulate", "network.yaml", "--only", "x"], "no job 'x' in doubles: there are count,"),
@@ -147,6 +217,13 @@ def test_a_network_is_drawn(demo):
         done = maniple("graph", "network.yaml", "-o", f"n.{kind}", cwd=demo)
         assert done.stdout == f"wrote n.{kind}\n", done.stderr
         assert (demo / f"n.{kind}").read_bytes().startswith(start)
+
+
+def test_an_incomplete_network_is_drawn_and_tried(demo):
+    (demo / "part.yaml").write_text("jobs: {double: {run: 'jobs:double', inputs: a, outputs: b}}")
+    assert maniple("graph", "part.yaml", cwd=demo).stdout.count('label="?"') == 2
+    done = maniple("interactive", "part.yaml", cwd=demo, input="print(call('double', 4))\n")
+    assert "8" in done.stdout
 
 
 def test_without_graphviz_it_is_said_what_to_install(demo):

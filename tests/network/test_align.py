@@ -55,7 +55,7 @@ def test_too_many_waiting_blocks_are_dropped_oldest_first():
 
 
 def test_after_a_restart_the_sets_begin_where_all_inputs_can():
-    aligner = Aligner([Input(), Input(blocks=2)])
+    aligner = Aligner([Input(), Input(blocks=2)], [None, None])
     aligner.arrived(0, 5, "fgh")
     assert aligner.take(9).calls == []
     aligner.arrived(1, 12, range(12, 18))

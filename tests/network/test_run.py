@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -308,22 +307,6 @@ def test_output_is_shown_with_names_and_kept_in_files(tmp_path):
         b"noisy | open end",
     ]
     assert (tmp_path / "logs" / "noisy.log").read_bytes() == b"line 0\nerror\nopen end\n"
-
-
-def test_a_run_leaves_no_process_no_thread_and_no_descriptor(chain):
-    def held():
-        links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
-        # the sinks of this test open their file here
-        fds = sorted(os.readlink(link) for link in links if os.path.exists(link))
-        fds = [target for target in fds if not target.endswith("/out")]
-        return fds, threading.active_count(), children(os.getpid())
-
-    run(chain(10))
-    before = held()
-    run(chain(10))
-    with pytest.raises(JobError):
-        run(chain(10, lambda value: 1 // 0))
-    assert held() == before
 
 
 SCRIPT = """

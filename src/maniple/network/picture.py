@@ -12,6 +12,7 @@ from maniple.network.job import Job
 
 FORMATS: Final = ("svg", "pdf", "png")
 _SECONDS: Final = 60
+_WINDOWLESS: Final = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 
 
 def dot(network: Network, rates: Mapping[str, float] | None = None) -> str:
@@ -23,7 +24,7 @@ def dot(network: Network, rates: Mapping[str, float] | None = None) -> str:
     """
     lines = [
         f"digraph {_quoted(network.name)} {{",
-        "  rankdir=LR;",
+        '  rankdir=LR; fontname="Helvetica"; fontsize=12; labeljust=l; style=rounded;',
         '  node [shape=box style="rounded,filled" fillcolor="#f4f1ea" fontname="Helvetica"];',
         '  edge [fontname="Helvetica" fontsize=10];',
     ]
@@ -33,7 +34,8 @@ def dot(network: Network, rates: Mapping[str, float] | None = None) -> str:
     for number, (group, places) in enumerate(groups.items()):
         nodes = [f"j{place} [label={_quoted(network.jobs[place].name)}];" for place in places]
         if group:
-            lines.append(f"  subgraph cluster_{number} {{ label={_quoted(group)}; color=gray70;")
+            lines.append(f"  subgraph cluster_{number} {{")
+            lines.append(f"    label={_quoted(group)}; color=gray60; fontcolor=gray30;")
             lines += [f"    {node}" for node in nodes]
             lines.append("  }")
         else:
@@ -123,20 +125,27 @@ def render(network: Network, kind: str, rates: Mapping[str, float] | None = None
     return done.stdout
 
 
-def show(network: Network) -> None:
+def show(network: Network, rates: Mapping[str, float] | None = None) -> None:
     """Open a window with the picture, through matplotlib.
 
     Raises:
-        ManipleError: matplotlib or graphviz is not installed.
+        ManipleError: matplotlib or graphviz is not installed, or there is no screen.
     """
     try:
+        import matplotlib as mpl
         import matplotlib.image
         from matplotlib import pyplot as plt
     except ImportError:
         raise ManipleError("a window needs matplotlib: pip install matplotlib") from None
     from io import BytesIO
 
-    image: Any = matplotlib.image.imread(BytesIO(render(network, "png")))
+    data = render(network, "png", rates)
+    if mpl.get_backend().lower() in _WINDOWLESS:
+        raise ManipleError(
+            f"no window can be opened here (matplotlib has the backend {mpl.get_backend()}):"
+            " draw into a file instead"
+        )
+    image: Any = matplotlib.image.imread(BytesIO(data))
     figure = plt.figure(network.name, figsize=(image.shape[1] / 100, image.shape[0] / 100))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)

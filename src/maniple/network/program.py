@@ -106,6 +106,11 @@ class Program(Job):
                 os.close(fd)
         return feeds, results
 
+    @property
+    def ended(self) -> bool:
+        """The program runs no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def wait(self) -> None:
         """Wait for the program's end.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +13,13 @@ from maniple.network.job import Job
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _WINDOW_SECONDS: Final = 1.0
+_STYLES: Final = {
+    "starting": "dim",
+    "setup": "cyan",
+    "running": "green",
+    "blocked": "yellow",
+    "ended": "dim",
+}
 
 
 class Line(NamedTuple):
@@ -87,7 +94,7 @@ class Meter:
         name = self._jobs[place].name
         past = self._past[place]
         if stats is None:
-            return Line(name, "starting", 0, 0, 0, 0, 0, memory, 0, 0, restarts)
+            return Line(name, "setup" if pid else "starting", 0, 0, 0, 0, 0, memory, 0, 0, restarts)
         past.append(_Sample(now, sum(stats.received), tuple(stats.sent), stats.busy, cpu))
         while len(past) > 2 and now - past[1].at >= _WINDOW_SECONDS:  # noqa: PLR2004 - a rate needs two
             past.pop(0)
@@ -119,13 +126,30 @@ class Meter:
         return found
 
 
-def table(name: str, lines: Sequence[Line], seconds: float) -> Any:
-    """Draw the lines, for rich."""
-    from rich.table import Table
+def table(
+    name: str, lines: Sequence[Line], seconds: float, places: Mapping[str, str] | None = None
+) -> Any:
+    """Draw the lines, for rich.
 
-    drawn = Table(title=f"{name}  {seconds:.0f} s", title_justify="left", expand=False)
-    for column in ("job", "state", "in/s", "out/s", "queue", "run", "CPU", "memory", "lost"):
-        drawn.add_column(column, justify="left" if column in {"job", "state"} else "right")
+    Args:
+        name: of the network.
+        lines: of the jobs.
+        seconds: since the start.
+        places: the node of each job, by its name.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        title=f"{name}  {seconds:.0f} s", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    columns = ["job", "state", "in/s", "out/s", "queue", "run", "CPU", "memory", "lost"]
+    if places is not None:
+        columns.insert(1, "node")
+    for column in columns:
+        words = column in {"job", "state", "node", "lost"}
+        drawn.add_column(column, justify="left" if words else "right", no_wrap=column != "lost")
     for line in lines:
         lost = " ".join(
             f"{number} {what}"
@@ -137,8 +161,9 @@ def table(name: str, lines: Sequence[Line], seconds: float) -> Any:
             if number
         )
         drawn.add_row(
-            line.name,
-            line.state,
+            Text(line.name),
+            *([] if places is None else [Text(places.get(line.name, ""))]),
+            Text(line.state, _STYLES.get(line.state, "")),
             _short(line.rate_in),
             _short(line.rate_out),
             str(line.queued),

@@ -8,82 +8,30 @@ get the same numbers as before, and who has them already leaves them out.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
-import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import zmq
 
 from maniple.network.job import Job
 from maniple.network.live.outlet import Outlet
-from maniple.network.live.wire import Reader, Writer
+from maniple.network.live.ports import Newest, Port, readers, writers
+from maniple.network.live.slate import Slate
+from maniple.network.live.wire import Reader
+from maniple.network.live.words import Said, Stats, broken_by
 from maniple.network.pipe import Pipe
 from maniple.network.rules.align import Aligned, Aligner, Input
-from maniple.network.rules.receiver import Receiver
-from maniple.network.rules.sender import Sender
 
 SLICE: Final = 512
 REPORT_SECONDS: Final = 0.25
 IDLE_SECONDS: Final = 0.1
+SETTLE_SECONDS: Final = 0.005
+"""So long nothing comes before the writers are told what is done, if it is but little."""
 LOOK_SECONDS: Final = 0.005
-
-
-class Port(NamedTuple):
-    """One end of a pipe: what it is, and where."""
-
-    pipe: Pipe
-    address: str
-
-
-class Stats(msgspec.Struct):
-    """What a job tells about itself. Times in seconds since it started.
-
-    Attributes:
-        state: `setup`, `running`, `waiting`, `blocked` (by a full pipe) or `ended`.
-        calls: of `run`.
-        busy: time spent in `run`.
-        received: blocks per input.
-        sent: blocks per output.
-        queued: blocks that wait at the inputs.
-        kept: blocks per output that the readers are not done with.
-        dropped: blocks that were dropped because too many waited.
-        dummies: stand-ins for blocks that were lost.
-    """
-
-    state: str = "setup"
-    calls: int = 0
-    busy: float = 0.0
-    received: list[int] = []
-    sent: list[int] = []
-    queued: int = 0
-    kept: list[int] = []
-    dropped: int = 0
-    dummies: int = 0
-
-
-class Broken(msgspec.Struct):
-    """A job's exception.
-
-    Attributes:
-        error: its last line.
-        trace: the traceback.
-        number: of the set of blocks that it was given, or None.
-    """
-
-    error: str
-    trace: str
-    number: int | None = None
-
-
-class Said(msgspec.Struct):
-    """What a job's process says to the one that watches it."""
-
-    stats: Stats | None = None
-    broken: Broken | None = None
+GREET_SECONDS: Final = 0.02
+LEAVE_SECONDS: Final = 0.3
 
 
 class JobHost:
@@ -94,7 +42,7 @@ class JobHost:
         inputs: its reading ends, in order.
         outputs: its writing ends, in order.
         say: tells what happens, in bytes.
-        progress: one number that outlives this process: the calls that a sink has finished.
+        slate: what outlives this process.
         restarted: this job has run before, in a process that died.
     """
 
@@ -104,59 +52,56 @@ class JobHost:
         inputs: Sequence[Port],
         outputs: Sequence[Port],
         say: Callable[[bytes], Any],
-        progress: memoryview[int],
+        slate: Slate,
         *,
         restarted: bool = False,
     ) -> None:
         self._job = job
         self._say = say
-        self._progress = progress
+        self._slate = slate
+        self._out_ports = outputs
         self._restarted = restarted
         self._stats = Stats()
         self._report_at = 0.0
+        self._state = "setup"
         self._at: int | None = None
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
-        chance = random.SystemRandom()
-        now = time.monotonic()
-        self._readers = [
-            Reader(
-                self._context,
-                port.address,
-                port.pipe.encoding,
-                Receiver(
-                    lambda: chance.getrandbits(62),
-                    max(1, port.pipe.blocks // 4),
-                    # what a sink has done is done; what others made of a block may be lost
-                    -1 if outputs or not restarted else progress[0] * port.pipe.count,
-                ),
-            )
-            for port in inputs
-        ]
         self._pipes = [port.pipe for port in inputs]
-        self._out_ports = outputs
+        bases = [self._base(place, pipe) for place, pipe in enumerate(self._pipes)]
+        self._readers = readers(self._context, inputs, bases)
+        self._writers = writers(self._context, outputs, restarted=restarted)
         self._needed = [place for place, pipe in enumerate(self._pipes) if not pipe.optional]
-        self._newest: list[Any] = [pipe.default for pipe in self._pipes]
-        self._fresh: list[deque[Any]] = [deque() for _ in self._pipes]
+        self._newest = [Newest(pipe) for pipe in self._pipes]
         self._aligner = Aligner(
-            Input(pipe.count, job.MAX_QUEUE, pipe.dummy, pipe.loose)
-            for pipe in self._pipes
-            if not pipe.optional
+            [
+                Input(pipe.count, job.MAX_QUEUE, pipe.dummy, pipe.loose)
+                for pipe in self._pipes
+                if not pipe.optional
+            ],
+            [None if bases[place] < 0 else bases[place] for place in self._needed],
         )
-        self._writers = [
-            Writer(
-                self._context,
-                port.address,
-                port.pipe.encoding,
-                Sender(port.pipe.blocks, port.pipe.size),
-                now,
-            )
-            for port in outputs
+        self._offsets = [
+            (place, position)
+            for position, place in enumerate(self._needed)
+            if self._pipes[place].loose and not outputs
         ]
         self._outlet = Outlet(self._writers)
         self._poller = zmq.Poller()
         for socket in self._sockets:
             self._poller.register(socket, zmq.POLLIN)
-        self._calls_done = progress[0] if restarted and not outputs else 0
+        self._ending = False
+        self._polled = set(range(len(self._readers)))
+        self._calls_done = slate.done if restarted and not outputs else 0
+
+    def _base(self, place: int, pipe: Pipe) -> int:
+        """Tell which block an input wants first; -1: the first that is not done with."""
+        if not self._restarted:
+            return 0
+        if self._out_ports or pipe.optional:
+            # what was made of a block may be lost
+            return -1
+        # what a sink has done is done
+        return self._slate.done * pipe.count + self._slate.offset(place)
 
     def run(self) -> bool:
         """Do all of it; tell whether the job ended well."""
@@ -168,11 +113,9 @@ class JobHost:
                 self._produce()
             else:
                 self._consume()
-            self._job.close()
+            self._end()
         except BaseException as error:
-            last = traceback.format_exception_only(error)[-1].strip()
-            trace = "".join(traceback.format_exception(error))
-            self._tell(Said(broken=Broken(last, trace, self._at)))
+            self._tell(Said(broken=broken_by(error, self._at)))
             return False
         self._report(state="ended")
         return True
@@ -181,9 +124,9 @@ class JobHost:
 
     def _produce(self) -> None:
         values = iter(self._job.values())
-        self._skip(values)
         outlet, stats, job = self._outlet, self._stats, self._job
-        give, clock = outlet.give, time.perf_counter
+        give, clock, reach = outlet.give, time.perf_counter, self._slate.reach
+        number = self._skip(values) if self._restarted else 0
         left, look = 0, 0.0
         began = clock()
         for value in values:
@@ -191,30 +134,37 @@ class JobHost:
             stats.busy += now - began
             if value is None:
                 break
-            if left <= 0 or now > look:
-                # room is known to be there for so many more, and acknowledgements can wait so long
-                left, look = self._wait_for_room(), now + LOOK_SECONDS
-                if not left:
-                    break
+            # room is known to be there for so many more
+            if left <= 0 and not (left := self._wait_for_room()):
+                break
             give(value)
             left -= 1
+            number += 1
+            reach(number)
             stats.calls += 1
             if job._finishing:  # noqa: SLF001 - the job's own word for its end
                 break
+            if now > look:
+                # the value first: nobody waits for what is heard here
+                self._exchange(0)
+                left, look = outlet.room or 0, now + LOOK_SECONDS
             began = clock()
-        self._end()
 
-    def _skip(self, values: Iterator[Any]) -> None:
-        """A source that starts again leaves out what its readers are done with."""
-        if not self._restarted:
-            return
+    def _skip(self, values: Iterator[Any]) -> int:
+        """Leave out what the readers are done with; tell how many values that were."""
+        writers = self._writers
         # the readers' first word tells how far they are
-        while any(writer.sender.wanted is None for writer in self._writers):
+        while any(w.sender.wanted is None and not w.stopped for w in writers):
             self._exchange(IDLE_SECONDS)
-        upto = min(writer.sender.wanted or 0 for writer in self._writers)
-        for _ in range(upto):
-            next(values, None)
-        self._outlet.skip(upto)
+        # not what they have received: they may die as well, and want it again
+        upto = min((max(0, w.sender.done) for w in writers if not w.stopped), default=0)
+        number = 0
+        while number < upto and next(values, None) is not None:
+            number += 1
+            if self._job._finishing:  # noqa: SLF001
+                break
+        self._outlet.place(number)
+        return number
 
     def _wait_for_room(self) -> int:
         """Wait until every pipe has room; 0: nobody reads any more."""
@@ -224,6 +174,7 @@ class JobHost:
                 return 0
             self._report(state="blocked")
             self._exchange(IDLE_SECONDS)
+        self._state = "running"
         return room
 
     # Jobs with inputs
@@ -231,46 +182,60 @@ class JobHost:
     def _consume(self) -> None:
         aligner, outlet, job = self._aligner, self._outlet, self._job
         sink = not self._writers
+        if self._slate.enough:
+            return
+        look = 0.0
         while True:
-            room = SLICE if sink else min(self._wait_for_room(), SLICE)
+            room = SLICE if sink else outlet.room or self._wait_for_room()
             if not room:
-                break
-            aligned = aligner.take(room)
+                return
+            if aligner.started and self._restarted:
+                outlet.place(aligner.next)
+            for place, position in self._offsets:
+                self._slate.set_offset(place, aligner.offset(position))
+            aligned = aligner.take(min(room, SLICE))
             if not aligned.calls:
                 if aligner.over:
-                    break
+                    return
                 self._report(state="waiting")
-                self._exchange(IDLE_SECONDS)
+                self._exchange(IDLE_SECONDS if aligner.started else GREET_SECONDS)
                 continue
-            if not sink:
-                outlet.skip(aligned.first)
-            ended = self._call(aligned) if sink else self._call_and_give(aligned)
-            self._exchange(0)
+            self._state = "running"
+            ended = self._call(aligned) if sink else self._call_and_give(aligned, room)
             if ended or job._finishing:  # noqa: SLF001
-                break
-        self._end()
+                return
+            if (now := time.perf_counter()) > look:
+                self._exchange(0)
+                look = now + LOOK_SECONDS
 
     def _call(self, aligned: Aligned) -> bool:
         """Call a sink."""
         run, job, clock = self._job.run, self._job, time.perf_counter
-        progress = self._progress
+        did, reach = self._slate.did, self._slate.reach
         began = clock()
         look = began + LOOK_SECONDS
         for number, arguments in enumerate(self._arguments(aligned), aligned.first):
             self._at = number
             run(*arguments)
-            self._calls_done = progress[0] = number + 1
+            if job._finishing:  # noqa: SLF001
+                self._slate.say_enough()
+            self._calls_done = number + 1
+            did(number + 1)
             if job._finishing:  # noqa: SLF001
                 break
-            if clock() > look:
+            if (now := clock()) > look:
+                self._stats.busy += now - began
                 self._exchange(0)
-                look = clock() + LOOK_SECONDS
+                began = clock()
+                look = began + LOOK_SECONDS
+        reach(self._calls_done)
         self._count(aligned, began)
         return False
 
-    def _call_and_give(self, aligned: Aligned) -> bool:
+    def _call_and_give(self, aligned: Aligned, room: int) -> bool:
         """Call a job and hand on what it gives; tell whether it has ended itself."""
         run, job, give, clock = self._job.run, self._job, self._outlet.give, time.perf_counter
+        reach = self._slate.reach
         began = clock()
         look = began + LOOK_SECONDS
         for number, arguments in enumerate(self._arguments(aligned), aligned.first):
@@ -278,13 +243,23 @@ class JobHost:
             value = run(*arguments)
             if value is None:
                 return True
+            # what it makes may be much larger than what it gets
+            if room <= 0:
+                self._stats.busy += clock() - began
+                if not (room := self._wait_for_room()):
+                    return True
+                began = clock()
             give(value)
+            room -= 1
             self._calls_done = number + 1
+            reach(number + 1)
             if job._finishing:  # noqa: SLF001
                 break
-            if clock() > look:
+            if (now := clock()) > look:
+                self._stats.busy += now - began
                 self._exchange(0)
-                look = clock() + LOOK_SECONDS
+                began = clock()
+                room, look = self._outlet.room or 0, began + LOOK_SECONDS
         self._count(aligned, began)
         return False
 
@@ -310,17 +285,10 @@ class JobHost:
     def _with_optional(self, calls: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """Add what is the newest of optional inputs when the call is made."""
         for call in calls:
-            values = [self._optional(place) for place in range(len(self._pipes))]
+            values = [newest.give() for newest in self._newest]
             for place, value in zip(self._needed, call, strict=True):
                 values[place] = value
             yield tuple(values)
-
-    def _optional(self, place: int) -> Any:
-        fresh, pipe = self._fresh[place], self._pipes[place]
-        if not fresh:
-            return self._newest[place] if pipe.store else pipe.default
-        self._newest[place] = fresh.popleft()
-        return self._newest[place]
 
     # The pipes
 
@@ -335,8 +303,11 @@ class JobHost:
     def _attended_exchange(self, patience: float) -> None:
         if patience:
             self._outlet.flush()
-            self._acknowledge(now=True)
-            self._poller.poll(int(patience * 1000))
+            for place in self._needed:
+                self._poll_input(place, wanted=not self._is_full(place))
+            if not self._poller.poll(int(SETTLE_SECONDS * 1000)):
+                self._acknowledge(now=True)
+                self._poller.poll(int(patience * 1000))
         now = time.monotonic()
         self._outlet.hear(now)
         for place, reader in enumerate(self._readers):
@@ -344,54 +315,96 @@ class JobHost:
         self._acknowledge(now=False)
         if patience or now >= self._report_at:
             self._outlet.tick(now)
+            for reader in self._readers:
+                reader.tick(now)
             self._report()
 
+    def _poll_input(self, place: int, *, wanted: bool) -> None:
+        """Wait for an input, or not: one that is not heard would wake us again and again."""
+        if wanted == (place in self._polled):
+            return
+        socket = self._readers[place].socket
+        if wanted:
+            self._poller.register(socket, zmq.POLLIN)
+            self._polled.add(place)
+        else:
+            self._poller.unregister(socket)
+            self._polled.discard(place)
+
+    def _is_full(self, place: int) -> bool:
+        """So much of an input waits here that the rest stays in the pipe, whose writer waits."""
+        if self._job.MAX_QUEUE:
+            return False
+        waiting = self._aligner.waiting(self._needed.index(place))
+        return waiting >= 2 * max(SLICE, self._pipes[place].count)
+
     def _take(self, place: int, reader: Reader) -> None:
-        if self._pipes[place].optional:
-            fresh, pipe = self._fresh[place], self._pipes[place]
-            most = max(1, pipe.buffer)
-            for first, values in reader.hear(SLICE):
-                if pipe.keep_oldest:
-                    fresh.extend(values[: max(0, most - len(fresh))])
-                else:
-                    fresh.extend(values)
-                    while len(fresh) > most:
-                        fresh.popleft()
-                reader.finished(first + len(values))
+        receiver, pipe = reader.receiver, self._pipes[place]
+        if pipe.optional:
+            newest = self._newest[place]
+            for _, values in reader.hear(SLICE):
+                newest.keep(values)
+            # whoever stands in for us needs what we would give next; when we end, nobody does,
+            # and a cycle can end
+            kept = 0 if self._ending else newest.kept + receiver.ended
+            reader.finished(receiver.wanted - kept, now=True)
+            return
+        if self._is_full(place):
             return
         position = self._needed.index(place)
         aligner = self._aligner
-        if aligner.waiting(position) >= 2 * SLICE and not self._job.MAX_QUEUE:
-            # it stays in the pipe, whose writer waits
-            return
         for first, values in reader.hear(SLICE):
             aligner.arrived(position, first, values)
-        if reader.receiver.ended:
-            aligner.ended(position, reader.receiver.wanted - 1)
+        if receiver.ended:
+            aligner.ended(position, receiver.wanted - 1)
+        elif receiver.wanted >= 0 and not aligner.started:
+            aligner.begins(position, receiver.wanted)
 
     def _acknowledge(self, *, now: bool) -> None:
         if not self._readers:
             return
         acked = self._outlet.acked if self._writers else None
         done = self._calls_done if acked is None else min(self._calls_done, acked)
-        for place in self._needed:
-            self._readers[place].finished(done * self._pipes[place].count, now=now)
+        for position, place in enumerate(self._needed):
+            self._readers[place].finished(self._aligner.done(position, done), now=now)
 
     def _end(self) -> None:
-        """Tell the readers that nothing follows, and wait until they are done with everything."""
+        """Wait until the readers are done with everything, and tell the writers so.
+
+        Only the last word makes the jobs before this one end: until then they can give everything
+        again.
+        """
+        self._ending = True
         self._outlet.end()
         while not self._outlet.finished:
             self._exchange(IDLE_SECONDS)
-        for reader in self._readers:
+        self._job.close()
+        self._slate.end()
+        self._leave_inputs()
+
+    def _leave_inputs(self) -> None:
+        left: list[Reader] = []
+        for place, reader in enumerate(self._readers):
             if reader.receiver.ended:
                 reader.finished(reader.receiver.wanted, now=True)
             else:
                 reader.stop()
+                self._poll_input(place, wanted=True)
+                left.append(reader)
+        # a writer that is busy hears it later from others
+        until = time.monotonic() + LEAVE_SECONDS
+        while any(not reader.left for reader in left) and time.monotonic() < until:
+            self._poller.poll(int(LEAVE_SECONDS * 100))
+            for reader in left:
+                for _ in reader.hear(SLICE):
+                    pass
 
     def close(self) -> None:
         """Close the sockets."""
-        for socket in self._sockets:
-            socket.close()
+        for reader in self._readers:
+            reader.close()
+        for writer in self._writers:
+            writer.close()
         self._context.term()
 
     @property
@@ -403,13 +416,12 @@ class JobHost:
     def _report(self, state: str | None = None) -> None:
         stats = self._stats
         now = time.monotonic()
-        if state is None or state == stats.state:
-            if now < self._report_at:
-                return
-        elif state in {"waiting", "blocked"} and now < self._report_at:
+        self._state = state or self._state
+        passing = state in {None, "waiting", "blocked", stats.state}
+        if passing and now < self._report_at:
             return
         self._report_at = now + REPORT_SECONDS
-        stats.state = state or "running"
+        stats.state = self._state
         stats.sent = [writer.sender.next for writer in self._writers]
         stats.kept = [w.sender.next - w.sender.acked for w in self._writers]
         stats.received = [max(0, reader.receiver.wanted) for reader in self._readers]

@@ -14,8 +14,9 @@ FAST_SECONDS: Final = 50e-6
 """A message costs about as much: what comes slower than this does not wait for more."""
 BATCH_SECONDS: Final = 200e-6
 LATE_SECONDS: Final = 1e-3
-QUIET_SECONDS: Final = 0.1
+QUIET_SECONDS: Final = 0.005
 LISTEN_SECONDS: Final = 0.02
+RARELY_SECONDS: Final = 0.25
 
 
 class WrongOutputError(Exception):
@@ -26,7 +27,8 @@ class Outlet:
     """Collects the values of a job, and puts them into its pipes.
 
     A thread sends what has waited for a millisecond while the job computes its next value, and
-    listens to the readers while that takes long.
+    listens to the readers while that takes long. What it and the job's own thread share is kept
+    apart by the lock; a job's own thread that waits for messages has the sockets for itself.
 
     Args:
         writers: the writing ends, in the order of the outputs.
@@ -41,21 +43,25 @@ class Outlet:
         self._first: list[Any] = self._columns[0] if self.writers else []
         self._began = 0.0
         self._last = 0.0
-        self._active = threading.Event()
+        self._hurry = threading.Event()
         self._over = False
         self._attended = False
         self._thread: threading.Thread | None = None
+        self._broken: BaseException | None = None
 
     def attend(self) -> None:
         """Note that the job's own thread listens from now on: nobody else may use the sockets."""
         with self.lock:
             self._attended = True
+        if self._broken is not None:
+            raise self._broken
 
     def leave(self) -> None:
         """Note that the job's own thread has something else to do."""
         self._attended = False
-        if self._unsettled and not self._active.is_set():
-            self._wake()
+        if self._thread is None and self.writers and not self._over:
+            self._thread = threading.Thread(target=self._watch, name="maniple-outlet", daemon=True)
+            self._thread.start()
 
     @property
     def _unsettled(self) -> bool:
@@ -100,31 +106,35 @@ class Outlet:
             self._began = now
         if not fast or now - self._began > BATCH_SECONDS or len(self._first) >= BATCH:
             self.flush()
-        if not self._active.is_set():
-            self._wake()
-
-    def _wake(self) -> None:
-        self._active.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="maniple-outlet", daemon=True)
-            self._thread.start()
+        if self._first and not self._hurry.is_set():
+            self._hurry.set()
 
     def _watch(self) -> None:
         listened = 0.0
-        while not self._over:
-            self._active.wait()
-            time.sleep(LATE_SECONDS)
-            now = time.perf_counter()
-            if self._first:
-                if now - self._began > LATE_SECONDS:
-                    self.flush()
-            elif now - self._last > QUIET_SECONDS and (self._attended or not self._unsettled):
-                self._active.clear()
-            if now - listened > LISTEN_SECONDS and not self._attended:
-                listened = now
-                with self.lock:
-                    if not self._attended:
-                        self._listen(time.monotonic())
+        try:
+            while not self._over:
+                hurry = self._hurry.is_set()
+                if hurry:
+                    time.sleep(LATE_SECONDS)
+                else:
+                    rarely = self._attended or not self._unsettled
+                    self._hurry.wait(RARELY_SECONDS if rarely else LISTEN_SECONDS)
+                now = time.perf_counter()
+                if self._first:
+                    if now - self._began > LATE_SECONDS:
+                        self.flush()
+                elif hurry and now - self._last > QUIET_SECONDS:
+                    self._hurry.clear()
+                    if self._first:
+                        # a value came between our look and our word
+                        self._hurry.set()
+                if now - listened > LISTEN_SECONDS and not self._attended:
+                    listened = now
+                    with self.lock:
+                        if not self._attended:
+                            self._listen(time.monotonic())
+        except BaseException as error:
+            self._broken = error
 
     def _listen(self, now: float) -> None:
         for writer in self.writers:
@@ -146,12 +156,11 @@ class Outlet:
             if self.writers:
                 self._first = self._columns[0]
 
-    def skip(self, number: int) -> None:
-        """Go on with this number: the readers had what is below."""
+    def place(self, number: int) -> None:
+        """Begin with this number: the readers had what is below."""
         with self.lock:
-            if not self._first:
-                for writer in self.writers:
-                    writer.sender.skip(number)
+            for writer in self.writers:
+                writer.place(number)
 
     def hear(self, now: float) -> None:
         """Take what the readers have said."""
@@ -181,9 +190,11 @@ class Outlet:
         """Send what waits, and tell the readers that nothing follows."""
         self.flush()
         self._over = True
-        self._active.set()
+        self._hurry.set()
         if self._thread is not None:
             self._thread.join()
+        if self._broken is not None:
+            raise self._broken
         for writer in self.writers:
             writer.end()
 

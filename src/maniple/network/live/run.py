@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import mmap
 import os
 import selectors
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,13 +18,22 @@ from maniple import proctree
 from maniple.errors import Exit, ManipleError, MissingExtraError, UsageError
 from maniple.network.graph import Edge, Network
 from maniple.network.live.console import Console
+from maniple.network.live.keyboard import Keyboard
+from maniple.network.live.process import MESSAGE_BYTES, JobProcess
+from maniple.network.live.slate import slates
 from maniple.network.program import Program
+from maniple.network.rules.windows import acknowledge_after, least_blocks
 from maniple.plugins import missing_extra
+
+if TYPE_CHECKING:
+    from maniple.network.live.ports import Port
 
 GRACE_SECONDS: Final = 0.5
 MOST_RESTARTS: Final = 5
-MESSAGE_BYTES: Final = 1 << 20
 CHUNK: Final = 1 << 16
+LOOK_SECONDS: Final = 0.25
+LAST_WORDS: Final = 64
+"""Of `CHUNK` bytes: more than a pipe holds."""
 
 
 class JobError(ManipleError):
@@ -39,22 +44,6 @@ class JobError(ManipleError):
     def __init__(self, text: str, trace: str = "") -> None:
         super().__init__(text)
         self.trace = trace
-
-
-class _Process:
-    """One job's process."""
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-        self.pid = 0
-        self.pidfd = -1
-        self.output = -1
-        self.input = -1
-        self.control: socket.socket | None = None
-        self.restarts = 0
-        self.ended = False
-        self.stats: Any = None
-        self.broken: Any = None
 
 
 class LocalRun:
@@ -86,6 +75,9 @@ class LocalRun:
             import zmq as _zmq  # noqa: F401 - said now, and not by each job
         except ImportError:
             raise missing_extra("pyzmq", "a network") from None
+        # loaded once, and not by each job's process
+        from maniple.network.live import streamhost as _streamhost  # noqa: F401
+
         self.network = network
         self.edges = network.edges
         self._console = console
@@ -93,10 +85,17 @@ class LocalRun:
         self._folders = folders
         self._watch = watch
         self._key = os.urandom(8).hex()
-        self._processes = [_Process(place) for place in range(len(network.jobs))]
+        self._processes = [JobProcess(place) for place in range(len(network.jobs))]
+        self._started: set[int] = set()
+        self._keyboard: Keyboard | None = None
         self._selector = selectors.DefaultSelector()
-        # shared with the processes; what a sink has done outlives it
-        self._progress = memoryview(mmap.mmap(-1, 8 * len(network.jobs))).cast("Q")
+        self._slates = slates([len(job.inputs) for job in network.jobs])
+        self._least = least_blocks(self.edges)
+        self._windows = [
+            max(edge.pipe.blocks, least)
+            for edge, least in zip(self.edges, self._least, strict=True)
+        ]
+        self._every = acknowledge_after(self.edges, self._windows)
         self._stopped_by: int = 0
         self.error: JobError | None = None
 
@@ -127,14 +126,15 @@ class LocalRun:
             KeyboardInterrupt: Ctrl-C; likewise.
             SystemExit: SIGTERM or SIGHUP; likewise.
         """
-        proctree.adopt_orphans()
+        network, processes = self.network, self._processes
         with self._signals() as wake:
             self._selector.register(wake, selectors.EVENT_READ, self._woken)
             try:
-                for process in self._processes:
+                for process in processes:
                     self._start(process)
-                if any(process.input >= 0 for process in self._processes):
-                    self._listen()
+                listeners = [(p, network.jobs[p.place].name) for p in processes if p.input >= 0]
+                if listeners:
+                    self._keyboard = Keyboard(self._selector, listeners)
                 self._loop()
             finally:
                 self._end_all()
@@ -150,8 +150,13 @@ class LocalRun:
         while not self._stopped_by and self.error is None:
             if all(process.ended for process in self._processes):
                 return
-            for key, _ in self._selector.select(0.25):
-                key.data(key.fileobj)
+            typed = self._keyboard is not None and self._keyboard.ready
+            for key, _ in self._selector.select(0 if typed else LOOK_SECONDS):
+                # what an earlier one did may have closed it
+                if self._selector.get_map().get(key.fd) == key:
+                    key.data(key.fileobj)
+            if typed and self._keyboard is not None:
+                self._keyboard.read()
             self._watch(self)
 
     @contextmanager
@@ -188,96 +193,45 @@ class LocalRun:
 
     # Processes
 
-    def _start(self, process: _Process) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE_BYTES)
-        read, write = os.pipe2(os.O_CLOEXEC)
-        typed = -1
-        if self.network.jobs[process.place].interactive:
-            typed, process.input = os.pipe2(os.O_CLOEXEC)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        blocked = signal.pthread_sigmask(
-            signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    def _start(self, process: JobProcess) -> None:
+        job = self.network.jobs[process.place]
+        process.start(
+            self._processes, lambda control: self._host(process, control), typed=job.interactive
         )
-        pid = os.fork()
-        if pid == 0:
-            self._be(process, theirs, write, typed, parent, blocked)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        theirs.close()
-        os.close(write)
-        if typed >= 0:
-            os.close(typed)
-        os.set_blocking(read, False)
-        process.pid, process.output, process.control = pid, read, ours
-        process.pidfd = os.pidfd_open(pid)
-        process.broken = None
-        self._selector.register(read, selectors.EVENT_READ, lambda _: self._printed(process))
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._heard(process))
-        self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _: self._died(process))
+        self._started.add(process.pid)
+        for fd, woken in (
+            (process.output, self._printed),
+            (process.control, self._heard),
+            (process.pidfd, self._died),
+        ):
+            assert fd is not None  # noqa: S101 - it was started
+            self._selector.register(fd, selectors.EVENT_READ, lambda _, woken=woken: woken(process))
+        if self._keyboard is not None and self._keyboard.over:
+            self._keyboard.leave(process)
 
-    def _be(
-        self,
-        process: _Process,
-        control: socket.socket,
-        output: int,
-        typed: int,
-        parent: int,
-        mask: Any,
-    ) -> None:
-        """Be the process of a job; does not return."""
-        code: int = Exit.BROKEN
-        try:
-            signal.set_wakeup_fd(-1)
-            os.setsid()
-            proctree.die_with_parent(signal.SIGKILL, parent)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for other in self._processes:
-                if other.input >= 0:
-                    # an input that we hold open as well would never end
-                    os.close(other.input)
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nothing if typed < 0 else typed, 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-            # line by line, and whatever the parent had put in their place
-            sys.stdout, sys.stderr = _text(1), _text(2)
-            self._selector.close()
-            folder = self._folders(process.place)
-            if folder is not None:
-                os.makedirs(folder, exist_ok=True)
-                os.chdir(folder)
-            code = self._host(process, control)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            with suppress(Exception):
-                sys.stdout.flush()
-            with suppress(Exception):
-                sys.stderr.flush()
-            os._exit(code)
-
-    def _host(self, process: _Process, control: socket.socket) -> int:
-        from maniple.network.live.jobhost import JobHost, Port
+    def _host(self, process: JobProcess, control: socket.socket) -> int:
+        """Be a job."""
+        from maniple.network.live.jobhost import JobHost
         from maniple.network.live.streamhost import StreamHost
 
+        self._selector.close()
+        folder = self._folders(process.place)
+        if folder is not None:
+            os.makedirs(folder, exist_ok=True)
+            os.chdir(folder)
         place = process.place
         job = self.network.jobs[place]
         kind: Any = StreamHost if isinstance(job, Program) else JobHost
-        inputs = sorted((e for e in self.edges if e.reader == place), key=lambda e: e.position)
-        outputs = sorted((e for e in self.edges if e.writer == place), key=lambda e: e.output)
+        inputs = [number for number, edge in enumerate(self.edges) if edge.reader == place]
+        inputs.sort(key=lambda number: self.edges[number].position)
+        outputs = [number for number, edge in enumerate(self.edges) if edge.writer == place]
+        outputs.sort(key=lambda number: self.edges[number].output)
         host = kind(
             job,
-            [Port(edge.pipe, self.address(edge)) for edge in inputs],
-            [Port(edge.pipe, self.address(edge)) for edge in outputs],
+            [self._port(number) for number in inputs],
+            [self._port(number) for number in outputs],
             control.send,
-            self._progress[place : place + 1],
+            self._slates[place],
             restarted=process.restarts > 0,
         )
         well = host.run()
@@ -285,7 +239,21 @@ class LocalRun:
             host.close()
         return Exit.OK if well else Exit.SOME_FAILED
 
-    def _printed(self, process: _Process) -> bool:
+    def _port(self, number: int) -> Port:
+        from maniple.network.live.ports import Port
+
+        edge = self.edges[number]
+        reader = self._slates[edge.reader]
+        return Port(
+            edge.pipe,
+            self.address(edge),
+            lambda: reader.through,
+            self._windows[number],
+            self._least[number],
+            self._every[number],
+        )
+
+    def _printed(self, process: JobProcess) -> bool:
         """Take output; False when there is none now, or no more."""
         try:
             data = os.read(process.output, CHUNK)
@@ -300,8 +268,8 @@ class LocalRun:
         self._console.write(process.place, data)
         return True
 
-    def _heard(self, process: _Process) -> bool:
-        from maniple.network.live.jobhost import Said
+    def _heard(self, process: JobProcess) -> bool:
+        from maniple.network.live.words import Said
 
         assert process.control is not None  # noqa: S101 - registered with it
         try:
@@ -322,26 +290,24 @@ class LocalRun:
             process.broken = said.broken
         return True
 
-    def _died(self, process: _Process) -> None:
+    def _died(self, process: JobProcess) -> None:
         try:
             _, status = os.waitpid(process.pid, 0)
             code = os.waitstatus_to_exitcode(status)
         except ChildProcessError:
             code = Exit.BROKEN
-        # its last words are in the pipes, unless a child of its own still holds them
-        while process.control is not None and self._heard(process):
-            pass
-        while process.output >= 0 and self._printed(process):
-            pass
-        self._let_go(process)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        if code == 0:
+        self._let_go(process)
+        slate = self._slates[process.place]
+        if slate.through:
             process.ended = True
             return
         error = self._error(process, code)
+        if slate.reached > process.reached:
+            process.tries, process.reached = 0, slate.reached
         job = self.network.jobs[process.place]
-        if self._restart and process.restarts < MOST_RESTARTS:
+        if self._restart and process.tries < MOST_RESTARTS:
             if isinstance(job, Program):
                 self.error = JobError(f"{error} (a program is not started again)", error.trace)
             elif job.is_source and not job.REWINDS:
@@ -350,6 +316,7 @@ class LocalRun:
                     error.trace,
                 )
             else:
+                process.tries += 1
                 process.restarts += 1
                 self._start(process)
                 return
@@ -357,44 +324,23 @@ class LocalRun:
             self.error = error
         process.ended = True
 
-    def _listen(self) -> None:
-        """Pass on what is typed; in a thread, for a terminal cannot be asked without waiting."""
-        import threading
-
-        interactive = [
-            (p, self.network.jobs[p.place].name) for p in self._processes if p.input >= 0
-        ]
-        names = [name for _, name in interactive]
-        if sys.stdin is None:
-            return
-        if sys.stdin.isatty() and len(names) > 1:
-            print(f"lines go to {names[0]}; write NAME: for {', '.join(names[1:])}", flush=True)
-
-        def listen() -> None:
-            chosen = interactive[0][0]
-            for line in sys.stdin:
-                text = line
-                front, colon, rest = line.partition(":")
-                for process, name in interactive:
-                    if colon and front.strip() in {name, name.rpartition("-")[2]}:
-                        chosen, text = process, rest.lstrip(" ")
-                with suppress(OSError):
-                    os.write(chosen.input, text.encode("utf-8", "replace"))
-            for process, _ in interactive:
-                self._close_input(process)
-
-        threading.Thread(target=listen, name="maniple-typing", daemon=True).start()
-
-    @staticmethod
-    def _close_input(process: _Process) -> None:
-        fd, process.input = process.input, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def _let_go(self, process: _Process) -> None:
-        self._close_input(process)
+    def _let_go(self, process: JobProcess) -> None:
+        """Take a process's last words, and close what we hold of it."""
+        # they are in the pipes; who else still holds these may write for ever
+        for _ in range(LAST_WORDS):
+            if process.control is None or not self._heard(process):
+                break
+        for _ in range(LAST_WORDS):
+            if process.output < 0 or not self._printed(process):
+                break
+        if self._keyboard is not None:
+            self._keyboard.leave(process)
+        elif process.input >= 0:
+            os.close(process.input)
+            process.input = -1
         self._selector.unregister(process.pidfd)
         os.close(process.pidfd)
+        process.pidfd = -1
         if process.control is not None:
             self._selector.unregister(process.control)
             process.control.close()
@@ -405,7 +351,7 @@ class LocalRun:
             process.output = -1
             self._console.end(process.place)
 
-    def _error(self, process: _Process, code: int) -> JobError:
+    def _error(self, process: JobProcess, code: int) -> JobError:
         job = self.network.jobs[process.place]
         if process.broken is not None:
             broken = process.broken
@@ -414,33 +360,44 @@ class LocalRun:
                 blocks = (f"{p.name} {broken.number * p.count}" for p in job.inputs)
                 where = f" at block {', '.join(blocks)}"
             return JobError(f"job {job.name} failed{where}: {broken.error}", broken.trace)
+        if code == 0:
+            return JobError(f"job {job.name} ended its process before its inputs had ended")
         if code < 0:
             return JobError(f"job {job.name} was killed by {signal.Signals(-code).name}")
         return JobError(f"job {job.name} ended with exit status {code}")
 
     def _end_all(self) -> None:
         """End what still runs, in order if it is quick, and wait for it."""
-        left = [process for process in self._processes if process.pid and not process.ended]
+        left = [process for process in self._processes if process.pidfd >= 0]
+        below = [pid for process in left for pid in _below(process.pid)]
         proctree.signal_all([process.pid for process in left], signal.SIGTERM)
         until = time.monotonic() + GRACE_SECONDS
         for process in left:
-            selectors_ready = _wait(process.pidfd, until - time.monotonic())
-            if not selectors_ready:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _wait(process.pidfd, until - time.monotonic())
+        for process in left:
+            below += _below(process.pid)
+            proctree.signal_group(process.pid, signal.SIGKILL)
+        proctree.signal_all(below, signal.SIGKILL)
+        for process in left:
             with suppress(ChildProcessError):
                 os.waitpid(process.pid, 0)
-            while process.output >= 0 and self._printed(process):
-                pass
             self._let_go(process)
             process.ended = True
+        self._bury(set(below))
+
+    def _bury(self, below: set[int]) -> None:
+        """Wait for the descendants of jobs: with the job dead they are our own children."""
+        for pid in proctree.children(os.getpid()):
+            with suppress(OSError):
+                if pid in below or os.getsid(pid) in self._started:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
 
 
-def _text(fd: int) -> TextIO:
-    raw = os.fdopen(fd, "wb", buffering=0, closefd=False)
-    return io.TextIOWrapper(raw, "utf-8", "replace", line_buffering=True, write_through=True)
+def _below(pid: int) -> list[int]:
+    """List the descendants of a process."""
+    found = proctree.children(pid)
+    return [below for child in found for below in (child, *_below(child))]
 
 
 def _wait(pidfd: int, seconds: float) -> bool:

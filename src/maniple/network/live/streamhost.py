@@ -6,6 +6,7 @@ Each file has a thread, for a file may block; the pipes belong to the main threa
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -16,10 +17,13 @@ from typing import Any, BinaryIO, Final
 
 import zmq
 
-from maniple.network.live.jobhost import IDLE_SECONDS, SLICE, JobHost, Port
-from maniple.network.program import Program
+from maniple.network.live.jobhost import IDLE_SECONDS, SLICE, JobHost
+from maniple.network.live.ports import Port
+from maniple.network.live.slate import Slate
+from maniple.network.program import Program, ProgramError
 
 _AHEAD: Final = 2048
+_BYTES_AHEAD: Final = 4 << 20
 
 
 class _Feed:
@@ -63,7 +67,8 @@ class _Result:
         self._file = file
         self._read = read
         self._wake = wake
-        self._room = threading.Semaphore(_AHEAD)
+        self._room = threading.Condition()
+        self._bytes = 0
         self.blocks: deque[Any] = deque()
         self.ended = False
         self.broken: BaseException | None = None
@@ -74,9 +79,12 @@ class _Result:
         try:
             while True:
                 block = self._read(self._file)
-                self._room.acquire()
-                empty = not self.blocks
-                self.blocks.append(block)
+                with self._room:
+                    while len(self.blocks) >= _AHEAD or self._bytes > _BYTES_AHEAD:
+                        self._room.wait()
+                    empty = not self.blocks
+                    self.blocks.append(block)
+                    self._bytes += sys.getsizeof(block)
                 if empty:
                     os.eventfd_write(self._wake, 1)
         except EOFError:
@@ -87,9 +95,10 @@ class _Result:
         os.eventfd_write(self._wake, 1)
 
     def take(self, most: int) -> list[Any]:
-        blocks = [self.blocks.popleft() for _ in range(min(most, len(self.blocks)))]
-        if blocks:
-            self._room.release(len(blocks))
+        with self._room:
+            blocks = [self.blocks.popleft() for _ in range(min(most, len(self.blocks)))]
+            self._bytes -= sum(map(sys.getsizeof, blocks))
+            self._room.notify()
         return blocks
 
 
@@ -102,11 +111,11 @@ class StreamHost(JobHost):
         inputs: Sequence[Port],
         outputs: Sequence[Port],
         say: Callable[[bytes], Any],
-        progress: memoryview[int],
+        slate: Slate,
         *,
         restarted: bool = False,
     ) -> None:
-        super().__init__(job, inputs, outputs, say, progress, restarted=restarted)
+        super().__init__(job, inputs, outputs, say, slate, restarted=restarted)
         self._program = job
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake, zmq.POLLIN)
@@ -121,6 +130,7 @@ class StreamHost(JobHost):
         # this thread never computes: the sockets are its own all the time
         self._outlet.attend()
         files_in, files_out = self._program.start()
+        threading.Thread(target=self._await_end, daemon=True, name="maniple-program").start()
         feeds = [
             _Feed(file, pipe.encoding.write, self._wake)
             for file, pipe in zip(files_in, self._pipes, strict=True)
@@ -142,26 +152,28 @@ class StreamHost(JobHost):
                 for place, result in enumerate(results):
                     self._pass_out(place, result)
                 self._outlet.tick(now)
+                for reader in self._readers:
+                    reader.tick(now)
                 self._report()
-                if all(result.ended and not result.blocks for result in results) and (
-                    results
-                    or (all(feed.taken == feed.given or feed.deaf for feed in feeds) and all(over))
-                ):
+                read = all(result.ended and not result.blocks for result in results)
+                written = all(over) and all(f.taken == f.given or f.deaf for f in feeds)
+                # a program may close its files long before it ends, and read on
+                if read and (written or self._program.ended):
                     break
             self._program.wait()
         finally:
             self._program.end()
-        self._outlet.end()
-        while not self._outlet.finished:
-            self._exchange_outputs()
-        for reader in self._readers:
-            if reader.receiver.ended:
-                reader.finished(reader.receiver.wanted, now=True)
-            else:
-                reader.stop()
 
-    def _exchange_outputs(self) -> None:
-        self._poller.poll(int(IDLE_SECONDS * 1000))
+    def _await_end(self) -> None:
+        with suppress(ProgramError):
+            self._program.wait()
+        os.eventfd_write(self._wake, 1)
+
+    def _exchange(self, patience: float) -> None:
+        """Hear the readers only: the inputs have been read to their end, or are not needed."""
+        for place in range(len(self._readers)):
+            self._poll_input(place, wanted=False)
+        self._poller.poll(int(patience * 1000))
         now = time.monotonic()
         self._outlet.hear(now)
         self._outlet.tick(now)
@@ -174,14 +186,18 @@ class StreamHost(JobHost):
         reader.finished(feed.taken, now=feed.taken == feed.given)
         if feed.deaf:
             reader.stop()
+            self._poll_input(place, wanted=False)
             return True
-        if feed.given - feed.taken < _AHEAD:
+        room = feed.given - feed.taken < _AHEAD
+        self._poll_input(place, wanted=room)
+        if room:
             for _, values in reader.hear(SLICE):
                 feed.given += len(values)
                 self._stats.calls += len(values)
                 feed.queue.put(values)
         if reader.receiver.ended:
             feed.queue.put(None)
+            self._poll_input(place, wanted=False)
             return True
         return False
 

@@ -7,7 +7,9 @@ both ends live; what an end that dies takes with it is sent again (see rules/sen
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import zmq
@@ -17,11 +19,20 @@ from maniple.network.rules import receiver as reading
 from maniple.network.rules import sender as writing
 
 _HEADER: Final = struct.Struct("<BQQQI")
-_OPEN, _DATA, _END, _HELLO, _ACK, _STOP = range(6)
-NO_COPY_BYTES: Final = 65_536
+_OPEN, _DATA, _END, _HELLO, _ACK, _STOP, _STOPPED = range(7)
+NO_COPY_BYTES: Final = 1 << 18
+"""Below, a copy costs less than the book-keeping that saves it."""
 LINGER_MS: Final = 1000
-_NOTHING: Final = (1 << 64) - 1
-"""Stands for `wanted` -1."""
+WRITER_LINGER_MS: Final = 50
+BIND_SECONDS: Final = 3.0
+SHARE: Final = 8
+"""A reader tells how far it is after this part of what its writer may keep."""
+_SPAN: Final = 1 << 64
+"""-1 travels as the largest number."""
+
+
+def _known(number: int) -> int:
+    return -1 if number == _SPAN - 1 else number
 
 
 def _socket(context: zmq.Context[Any]) -> zmq.Socket[Any]:
@@ -36,11 +47,25 @@ def _socket(context: zmq.Context[Any]) -> zmq.Socket[Any]:
     return socket
 
 
+def _bind(socket: zmq.Socket[Any], address: str) -> None:
+    """Bind; a process that had the address before us may need a moment to be gone."""
+    until = time.monotonic() + BIND_SECONDS
+    while True:
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 class Writer:
     """The writing end of a pipe.
 
     Attributes:
-        stopped: the reader wants no more.
+        stopped: the reader wants no more, or is gone and wanted no more.
         prepare: takes a block as it is now.
     """
 
@@ -51,7 +76,9 @@ class Writer:
         encoding: Encoding,
         sender: writing.Sender,
         now: float,
+        through: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._through = through
         self.socket = _socket(context)
         self.socket.connect(address)
         self.sender = sender
@@ -72,12 +99,12 @@ class Writer:
     def _carry_out(self, instructions: Iterable[writing.Open | writing.Data]) -> None:
         for each in instructions:
             if isinstance(each, writing.Open):
-                self.socket.send(_HEADER.pack(_OPEN, 0, 0, 0, 0))
+                self.socket.send(_HEADER.pack(_OPEN, each.epoch, 0, each.next, 0))
                 continue
             epoch, start, (first, blocks, frames, _) = each
             kind = _END if frames is None else _DATA
             header = _HEADER.pack(kind, epoch, start, first, blocks)
-            if frames is None:
+            if not frames:
                 self.socket.send(header)
             elif len(frames) == 1 and len(frames[0]) < NO_COPY_BYTES:
                 self.socket.send(header, zmq.SNDMORE)
@@ -88,32 +115,51 @@ class Writer:
     def hear(self, now: float) -> bool:
         """Take what the reader has said; tell whether there was something."""
         heard = False
+        hello: tuple[int, int, int] | None = None
         while True:
             try:
                 data = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return heard
+                break
             heard = True
-            kind, epoch, number, _, _ = _HEADER.unpack(data)
+            kind, epoch, number, done, _ = _HEADER.unpack(data)
             if kind == _HELLO:
-                wanted = -1 if number == _NOTHING else number
-                self._carry_out(self.sender.hello(epoch, wanted, now))
+                # of several only the last one holds: the blocks need not be sent for each
+                hello = (epoch, _known(number), _known(done))
             elif kind == _ACK:
                 self._carry_out(self.sender.ack(number, now))
             elif kind == _STOP:
                 self.stopped = True
+                self.socket.send(_HEADER.pack(_STOPPED, 0, 0, 0, 0))
+        if hello is not None and not self.stopped:
+            self._carry_out(self.sender.hello(*hello, now))
+        return heard
+
+    def place(self, number: int) -> None:
+        """Begin with this number."""
+        self._carry_out(self.sender.place(number))
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        self._carry_out(self.sender.tick(now))
+        if self.stopped or not (due := self.sender.tick(now)):
+            return
+        # its last word may have been lost with it
+        if self._through():
+            self.stopped = True
+        else:
+            self._carry_out(due)
 
     def close(self) -> None:
-        """Close the socket."""
-        self.socket.close()
+        """Close the socket. The reader has everything; it may be gone itself."""
+        self.socket.close(linger=WRITER_LINGER_MS)
 
 
 class Reader:
-    """The reading end of a pipe."""
+    """The reading end of a pipe.
+
+    Attributes:
+        left: the writer knows that no more is wanted.
+    """
 
     def __init__(
         self,
@@ -121,13 +167,18 @@ class Reader:
         address: str,
         encoding: Encoding,
         receiver: reading.Receiver,
+        size: int,
     ) -> None:
         self.socket = _socket(context)
-        self.socket.bind(address)
+        _bind(self.socket, address)
         self.receiver = receiver
         self._encoding = encoding
-        self._greeted = False
         self._stopping = False
+        # messages that the writer keeps for us: the number after each, and its bytes
+        self._kept: deque[tuple[int, int]] = deque()
+        self._freed = 0
+        self._worth = max(1, size // SHARE)
+        self.left = False
 
     def hear(self, most: int) -> Iterable[tuple[int, list[Any]]]:
         """Give the blocks that have come, each time with the number of the first.
@@ -142,16 +193,20 @@ class Reader:
             except zmq.Again:
                 return
             kind, epoch, start, first, blocks = _HEADER.unpack(parts[0].buffer)
+            if kind == _STOPPED:
+                self.left = True
+                continue
             if self._stopping:
                 self._say(_STOP, 0, 0)
                 continue
             if kind == _OPEN:
-                self._carry_out(self.receiver.open())
+                self._carry_out(self.receiver.open(epoch, first))
                 continue
             payload = None if kind == _END else parts[1:]
             for each in self.receiver.data(epoch, start, first, blocks, payload):
                 if isinstance(each, reading.Deliver):
                     frames = [frame.buffer for frame in each.payload]
+                    self._kept.append((first + blocks, sum(map(len, frames))))
                     values = self._encoding.decode(frames, each.blocks)
                     if each.skip:
                         values = values[each.skip :]
@@ -162,8 +217,20 @@ class Reader:
 
     def finished(self, upto: int, *, now: bool = False) -> None:
         """Tell the writer how far the job is, when it is worth a message."""
-        if not self._stopping:
-            self._carry_out(self.receiver.finished(upto, now=now))
+        if self._stopping:
+            return
+        kept = self._kept
+        while kept and kept[0][0] <= upto:
+            self._freed += kept.popleft()[1]
+        if self._freed >= self._worth:
+            now = True
+        if instructions := self.receiver.finished(upto, now=now):
+            self._freed = 0
+            self._carry_out(instructions)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self._carry_out(self.receiver.tick(now))
 
     def stop(self) -> None:
         """Tell the writer that no more is wanted, whatever it still sends."""
@@ -173,14 +240,14 @@ class Reader:
     def _carry_out(self, instructions: Iterable[reading.Instruction]) -> None:
         for each in instructions:
             if isinstance(each, reading.Hello):
-                wanted = _NOTHING if each.wanted < 0 else each.wanted
-                self._say(_HELLO, each.epoch, wanted)
+                self._say(_HELLO, each.epoch, each.wanted, each.done)
             elif isinstance(each, reading.Ack):
                 self._say(_ACK, 0, each.upto)
 
-    def _say(self, kind: int, epoch: int, number: int) -> None:
+    def _say(self, kind: int, epoch: int, number: int, done: int = 0) -> None:
+        header = _HEADER.pack(kind, epoch, number % _SPAN, done % _SPAN, 0)
         try:
-            self.socket.send(_HEADER.pack(kind, epoch, number, 0, 0), zmq.NOBLOCK)
+            self.socket.send(header, zmq.NOBLOCK)
         except zmq.Again:
             # no writer is there now; the one that comes opens the pipe and hears it then
             return

@@ -5,46 +5,58 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Any, BinaryIO, cast
+from types import ModuleType
+from typing import Any, BinaryIO
 
 from maniple.errors import StorageError, UsageError
 from maniple.network.encoding import Encoding
 from maniple.network.graph import Network
+from maniple.network.marvelo.adapter import Adapter, Framed, Log
 from maniple.network.marvelo.head import CORRUPTED, Head
-from maniple.network.marvelo.jobs import Adapter, BaseJob, ExecutableJob, Framed, PythonJob
-from maniple.network.marvelo.pipes import BasePipe
+from maniple.network.marvelo.jobs import BaseJob, ExecutableJob, PythonJob
+from maniple.network.marvelo.pipes import BasePipe, PipeEncoding
 
 
-def build(name: str, jobs: Sequence[BaseJob], head_size: int = 1) -> Network:
+def build(
+    name: str, jobs: Sequence[BaseJob], head_size: int = 1, log: Log | None = None
+) -> Network:
     """Make a network of jobs.
 
     Args:
         name: of the network.
         jobs: in the order of their ids.
         head_size: bytes of the heads, where a job wants them.
+        log: for the processes of the jobs.
 
     Raises:
-        UsageError: something in the list is no job, or a pipe joins jobs that it must not.
+        UsageError: a pipe joins jobs that it must not.
     """
-    heads = head_size if any(job.HEAD for job in jobs if isinstance(job, BaseJob)) else 0
-    network = Network(name)
-    done: set[int] = set()
+    heads = head_size if any(job.HEAD for job in jobs) else 0
     for job in jobs:
-        if not isinstance(job, BaseJob):
-            raise UsageError(f"JOBS holds {job!r}, which is no job")
         _check_ends(job)
-        if heads:
-            for pipe in (*job.inputs, *job.outputs):
-                if id(pipe) not in done:
-                    done.add(id(pipe))
-                    _give_head(pipe, heads, framed=not isinstance(job, ExecutableJob) or job.HEAD)
+    _check_sizes(jobs)
+    if heads:
+        _give_heads(jobs, heads)
+    network = Network(name)
+    for job in jobs:
         if isinstance(job, ExecutableJob):
             network.add(job.program())
         elif isinstance(job, PythonJob):
-            network.add(Adapter(job, heads))
+            network.add(Adapter(job, heads, log))
         else:
             raise UsageError(f"job {job.name} is neither a PythonJob nor an ExecutableJob")
     return network
+
+
+def pack(network: Network) -> None:
+    """Make the jobs ready to travel to their nodes.
+
+    Raises:
+        UsageError: one of them cannot.
+    """
+    for job in network.jobs:
+        if isinstance(job, Adapter):
+            job.pack()
 
 
 def _check_ends(job: BaseJob) -> None:
@@ -55,7 +67,8 @@ def _check_ends(job: BaseJob) -> None:
         for pipe in pipes:
             if not isinstance(pipe, BasePipe):
                 raise UsageError(f"job {job.name}: {pipe!r} is no pipe of fission.core.pipes")
-            allowed = tuple(getattr(pipe, attribute))
+            allowed = getattr(pipe, attribute)
+            allowed = (allowed,) if isinstance(allowed, type) else tuple(allowed)
             if allowed and not isinstance(job, allowed):
                 names = ", ".join(each.__name__ for each in allowed)
                 raise UsageError(
@@ -63,8 +76,36 @@ def _check_ends(job: BaseJob) -> None:
                 )
 
 
-def _give_head(pipe: BasePipe, size: int, *, framed: bool) -> None:
-    pipe.encoding = WithHead(pipe.encoding, size, framed=framed)
+def _check_sizes(jobs: Sequence[BaseJob]) -> None:
+    """Both ends of a pipe must mean blocks of the same size."""
+    written = {pipe.name: (job, pipe) for job in jobs for pipe in job.outputs}
+    for job in jobs:
+        for pipe in job.inputs:
+            writer, other = written.get(pipe.name, (job, pipe))
+            if type(pipe) is type(other) and pipe.BLOCK_SIZE != other.BLOCK_SIZE:
+                raise UsageError(
+                    f"pipe {pipe.id}: {writer.name} writes blocks of {other.BLOCK_SIZE} bytes,"
+                    f" {job.name} reads blocks of {pipe.BLOCK_SIZE}"
+                )
+
+
+def _give_heads(jobs: Sequence[BaseJob], size: int) -> None:
+    """Let all pipes carry heads; programs see them if they have HEAD."""
+
+    def framed(pipe: BasePipe, side: str) -> bool:
+        ends = [j for j in jobs if any(p.name == pipe.name for p in getattr(j, side))]
+        return any(isinstance(j, ExecutableJob) and j.HEAD for j in ends)
+
+    done: set[int] = set()
+    for job in jobs:
+        for pipe in (*job.inputs, *job.outputs):
+            if id(pipe) not in done:
+                done.add(id(pipe))
+                _give_head(pipe, size, framed(pipe, "inputs"), framed(pipe, "outputs"))
+
+
+def _give_head(pipe: BasePipe, size: int, written: bool, read: bool) -> None:  # noqa: FBT001
+    pipe.encoding = WithHead(PipeEncoding(pipe), size, written=written, read=read)
     plain = pipe.stand_in
 
     def stand_in(previous: Any) -> Any:
@@ -74,7 +115,7 @@ def _give_head(pipe: BasePipe, size: int, *, framed: bool) -> None:
         return Framed((plain(value), int(marked)))
 
     pipe.dummy = stand_in
-    if pipe.optional and pipe.default is not None:
+    if pipe.optional and pipe.default is not None and not isinstance(pipe.default, Framed):
         pipe.default = Framed((pipe.default, 0))
 
 
@@ -84,13 +125,15 @@ class WithHead:
     Args:
         inner: encodes the values.
         size: bytes of a head.
-        framed: a program at this end reads and writes heads before its blocks.
+        written: the program that reads this pipe gets heads before its blocks.
+        read: the program that writes this pipe gives heads before its blocks.
     """
 
-    def __init__(self, inner: Encoding, size: int, *, framed: bool) -> None:
+    def __init__(self, inner: Encoding, size: int, *, written: bool, read: bool) -> None:
         self._inner = inner
         self._size = size
-        self._framed = framed
+        self._written = written
+        self._read = read
 
     def prepare(self, block: Any) -> Any:
         """Take value and head as they are now."""
@@ -114,14 +157,14 @@ class WithHead:
     def write(self, file: BinaryIO, block: Any) -> None:
         """Write a block for a program."""
         value, head = (block[0], block[1]) if isinstance(block, Framed) else (block, 0)
-        if self._framed:
+        if self._written:
             file.write(head.to_bytes(self._size, "big"))
         self._inner.write(file, value)
 
     def read(self, file: BinaryIO) -> Any:
         """Read a block from a program."""
         head = 0
-        if self._framed:
+        if self._read:
             data = file.read(self._size)
             if not data:
                 raise EOFError
@@ -129,14 +172,13 @@ class WithHead:
         return Framed((self._inner.read(file), head))
 
 
-def furnish(job: BaseJob, folder: str, source: str) -> None:
+def furnish(job: BaseJob, folder: str) -> None:
     """Make a job's working directory, with what the job depends on.
 
     Args:
         job: its DEPENDENCIES are a folder (what is in it is copied), or modules (with their folder,
-            if they are packages), or a list of these.
+            if they are packages), or a list of these; folders are looked for in its `sources`.
         folder: is made anew.
-        source: where relative folders are looked for.
 
     Raises:
         UsageError: something is not there.
@@ -146,26 +188,40 @@ def furnish(job: BaseJob, folder: str, source: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder, exist_ok=True)
         wanted = job.DEPENDENCIES
-        for each in wanted if isinstance(wanted, list | tuple) else [wanted]:
-            if each is not None:
-                _copy(each, folder, source, job)
-    except OSError as error:
-        raise StorageError(f"job {job.name}: cannot make {folder}: {error.strerror}") from None
+        for each in wanted if isinstance(wanted, list | tuple | set) else [wanted]:
+            if each:
+                _copy(each, folder, job)
+    except (OSError, shutil.Error) as error:
+        said = getattr(error, "strerror", None) or error
+        raise StorageError(f"job {job.name}: cannot make {folder}: {said}") from None
 
 
-def _copy(what: Any, folder: str, source: str, job: BaseJob) -> None:
-    if hasattr(what, "__file__"):
-        path = cast("str", what.__file__)
+def _copy(what: Any, folder: str, job: BaseJob) -> None:
+    if isinstance(what, ModuleType):
+        path = what.__file__
+        if path is None:
+            raise UsageError(
+                f"job {job.name}: DEPENDENCIES names {what.__name__}, which has no file"
+            )
         if os.path.basename(path) == "__init__.py":
             package = os.path.dirname(path)
-            shutil.copytree(package, os.path.join(folder, os.path.basename(package)))
+            shutil.copytree(
+                package,
+                os.path.join(folder, os.path.basename(package)),
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
         else:
             shutil.copy2(path, folder)
         return
-    path = os.path.join(source, os.fspath(what))
+    if not isinstance(what, str | os.PathLike):
+        raise UsageError(f"job {job.name}: DEPENDENCIES names {what!r}: give a folder or a module")
+    places = [os.path.join(source, os.fspath(what)) for source in job.sources or [os.getcwd()]]
+    path = next((place for place in places if os.path.exists(place)), None)
+    if path is None:
+        raise UsageError(
+            f"job {job.name}: DEPENDENCIES names {os.fspath(what)}, which is not in {places[0]}"
+        )
     if os.path.isdir(path):
         shutil.copytree(path, folder, dirs_exist_ok=True)
-    elif os.path.isfile(path):
-        shutil.copy2(path, folder)
     else:
-        raise UsageError(f"job {job.name}: DEPENDENCIES names {path}, which is not there")
+        shutil.copy2(path, folder)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
-from maniple.errors import UsageError
-from maniple.network.job import Job
-from maniple.network.marvelo.head import FINISHED, Head, bitwise_or
+from maniple.errors import StorageError, UsageError
+from maniple.network.marvelo.head import Head, bitwise_or
 from maniple.network.marvelo.pipes import BasePipe
+from maniple.network.marvelo.place import NodeFacts
 from maniple.network.program import Program
 
 _ids = itertools.count(1)
@@ -41,6 +41,8 @@ class BaseJob:
     HEAD: ClassVar[bool] = False
     LOCAL: ClassVar[bool] = False
 
+    # where folders in DEPENDENCIES are looked for, one after the other
+    sources: Sequence[str] = ()
     id: int
     inputs: list[Any]
     outputs: list[Any]
@@ -55,6 +57,23 @@ class BaseJob:
     def name(self) -> str:
         """For messages and pictures."""
         return f"{type(self).__name__}-{self.id}"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def groups(self) -> list[str]:
+        """GROUPS as a list."""
+        groups = [self.GROUPS] if isinstance(self.GROUPS, str) else list(self.GROUPS)
+        return groups or ["ALL"]
+
+    def preference(self, facts: NodeFacts) -> float:
+        """Tell how much a node is wanted; of those of one group the highest is taken.
+
+        Args:
+            facts: about the node, with what has been placed there already.
+        """
+        return facts.cpu_free + facts.memory_free - facts.swap_used + facts.link
 
 
 class PythonJob(BaseJob):
@@ -96,7 +115,7 @@ class PythonJob(BaseJob):
 
     def head_reduce(self, heads: Sequence[Head]) -> Head:
         """Make one head of the inputs' heads."""
-        return bitwise_or(heads, len(self.head))
+        return bitwise_or(heads, len(heads[0]) if heads else 1)
 
 
 class LocalJob(BaseJob):
@@ -123,12 +142,19 @@ class CSVSinkJob(LocalJob, PythonJob):
         self.restarted = False
 
     def setup(self, *_args: Any, **_kwargs: Any) -> None:
-        """Open the file and write the header."""
+        """Open the file and write the header.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         import csv
 
-        self._file = open(  # noqa: SIM115 - open as long as the job
-            self.path, "a" if self.restarted else "w", newline="", encoding="utf-8"
-        )
+        try:
+            self._file = open(  # noqa: SIM115 - open as long as the job
+                self.path, "a" if self.restarted else "w", newline="", encoding="utf-8"
+            )
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path}: {error.strerror}") from None
         self._write = csv.writer(self._file, lineterminator="\n").writerow
         if not self.restarted:
             self._write([self.col_pattern.format(pipe=pipe) for pipe in self.inputs])
@@ -148,97 +174,6 @@ class InteractiveJob(LocalJob, PythonJob):
         print("ready for lines", flush=True)
         for line in sys.stdin:
             yield line.rstrip("\n")
-
-
-class Adapter(Job):
-    """A `PythonJob` as the network runs it.
-
-    Args:
-        job: of the user.
-        heads: bytes of the heads that travel with all blocks of this network; 0: none do.
-    """
-
-    def __init__(self, job: PythonJob, heads: int) -> None:
-        super().__init__(job.inputs, job.outputs, name=job.name)
-        self.job = job
-        self.heads = heads
-        self.MAX_QUEUE = job.MAX_QUEUE
-        groups = [job.GROUPS] if isinstance(job.GROUPS, str) else list(job.GROUPS)
-        self.GROUPS = [group for group in groups if group != "ALL"]
-        self.interactive = isinstance(job, InteractiveJob)
-        self.corrupted = False
-        if not heads and self.inputs:
-            self.run = job.run  # type: ignore[method-assign]
-
-    def setup(self) -> None:
-        """Set the user's job up."""
-        job = self.job
-        if isinstance(job, CSVSinkJob):
-            job.restarted = self.restarted
-        job.head = Head(0, self.heads or 1)
-        job.setup(*job.setup_args, **job.setup_options)
-
-    @property
-    def _finishing(self) -> bool:
-        return self.job._finish  # noqa: SLF001 - the job's word to us
-
-    @_finishing.setter
-    def _finishing(self, value: bool) -> None:
-        pass
-
-    def values(self) -> Iterator[Any]:
-        """What a source gives."""
-        job = self.job
-        found = job.run()
-        if isinstance(found, Iterator):
-            for value in found:
-                yield self._framed(value) if self.heads else value
-            return
-        while found is not None:
-            yield self._framed(found) if self.heads else found
-            if job._finish:  # noqa: SLF001
-                return
-            found = job.run()
-
-    def run(self, *blocks: Any) -> Any:
-        """Take the heads off, run the job, put heads on."""
-        job = self.job
-        if blocks:
-            job.in_heads = [self._head_of(block) for block in blocks]
-            job.head = job.head_reduce(job.in_heads)
-            if self.corrupted:
-                job.head[-1] = 1
-        value = job.run(*(self._value_of(block) for block in blocks))
-        return value if value is None or not self.outputs else self._framed(value)
-
-    def _head_of(self, block: Any) -> Head:
-        return Head(block[1] if isinstance(block, Framed) else 0, self.heads)
-
-    @staticmethod
-    def _value_of(block: Any) -> Any:
-        if isinstance(block, list) and block and isinstance(block[0], Framed):
-            return [each[0] for each in block]
-        return block[0] if isinstance(block, Framed) else block
-
-    def _framed(self, value: Any) -> Any:
-        job = self.job
-        if value is None:
-            return None
-        number = len(self.outputs)
-        if type(value) is tuple and len(value) != number:
-            return value
-        values = value if type(value) is tuple else (value,) * number
-        framed = []
-        for each, own in zip(values, job.out_heads, strict=True):
-            head = Head(job.head if own is None else own, self.heads)
-            if job._finish:  # noqa: SLF001
-                head[-FINISHED] = 1
-            framed.append(Framed((each, int(head))))
-        return tuple(framed)
-
-
-class Framed(tuple):  # type: ignore[type-arg]  # noqa: SLOT001 - a value and its head
-    """A block with its head: `(value, head as a number)`."""
 
 
 class ExecutableJob(BaseJob):
@@ -276,7 +211,10 @@ class ExecutableJob(BaseJob):
         if not self.EXECUTABLE:
             raise UsageError(f"job {self.name} has no EXECUTABLE")
         more = self.PARAMETERS
-        words = shlex.split(more) if isinstance(more, str) else [str(word) for word in more]
+        try:
+            words = shlex.split(more) if isinstance(more, str) else [str(word) for word in more]
+        except ValueError as error:
+            raise UsageError(f"job {self.name}: PARAMETERS: {error}") from None
         made = Program(
             [*shlex.split(self.EXECUTABLE), *words],
             self.inputs,
@@ -286,8 +224,7 @@ class ExecutableJob(BaseJob):
             output_flag=self.OUTPUT_FLAG,
             descriptors=self.DESCRIPTORS,
         )
-        groups = [self.GROUPS] if isinstance(self.GROUPS, str) else list(self.GROUPS)
-        made.GROUPS = [group for group in groups if group != "ALL"]
+        made.GROUPS = [group for group in self.groups if group != "ALL"]
         return made
 
 

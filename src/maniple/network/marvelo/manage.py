@@ -1,24 +1,24 @@
-"""`manage.py NETWORK COMMAND`, and the verbs of `maniple network` behind the same words."""
+"""`manage.py NETWORK COMMAND`, with the verbs of `maniple network` behind the same words."""
 
 from __future__ import annotations
 
 import code
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from maniple.errors import Exit, ManipleError, UsageError
-from maniple.network import picture
-from maniple.network.live.console import Console, standard_output
-from maniple.network.live.run import JobError, LocalRun
-from maniple.network.marvelo.build import furnish
+import click
+
+from maniple.errors import Exit, ManipleError, StorageError, UsageError
+from maniple.network import picture, verbs
+from maniple.network.marvelo.build import furnish, pack
 from maniple.network.marvelo.config import Project
 from maniple.network.marvelo.emulate import emulate
-from maniple.network.marvelo.jobs import BaseJob
+from maniple.network.marvelo.nodes import facts_here
+from maniple.network.marvelo.place import CLIENT, place
 from maniple.network.marvelo.scaffold import start_network, start_project
 
 SIMULATION: Final = "simulation"
@@ -26,8 +26,13 @@ INFO: Final = "info.txt"
 
 
 def main(words: Sequence[str], root: str | None = None) -> int:
-    """Run one command; return the exit code. Errors of the user are one line."""
-    return _call(lambda: _main(list(words), root or os.getcwd()))
+    """Run one command; return the exit code. Errors of the user are one line.
+
+    Args:
+        words: NETWORK COMMAND and options.
+        root: of the project; the folder of manage.py by default.
+    """
+    return _call("manage.py", lambda: _main(list(words), root or _root()))
 
 
 def admin(words: Sequence[str]) -> int:
@@ -39,113 +44,212 @@ def admin(words: Sequence[str]) -> int:
         print(start_project(words[0]))
         return Exit.OK
 
-    return _call(run)
+    return _call("fission_admin.py", run)
 
 
-def _call(run: Callable[[], int]) -> int:
+def _root() -> str:
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return os.path.dirname(os.path.abspath(script)) if script else os.getcwd()
+
+
+def _call(program: str, run: Callable[[], int]) -> int:
     try:
         return run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         return Exit.INTERRUPTED
-    except JobError as error:
-        if error.trace:
-            print(error.trace.rstrip(), file=sys.stderr)
-        print(f"manage.py: {error}", file=sys.stderr)
-        return error.exit_code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        see = f" (see {context.command_path} --help)" if context else ""
+        print(f"{program}: {error.format_message().rstrip('.')}{see}", file=sys.stderr)
+        return Exit.USAGE
     except ManipleError as error:
-        print(f"manage.py: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
 
 
 def _main(words: list[str], root: str) -> int:
     if len(words) < 2 or words[0] in {"-h", "--help"}:  # noqa: PLR2004 - a network and a command
-        names = ", ".join(sorted(COMMANDS))
-        print(f"python3 manage.py NETWORK COMMAND; the commands: {names}")
+        context = click.Context(commands, info_name="manage.py NETWORK")
+        print(commands.get_help(context))
         return Exit.OK if words and words[0] in {"-h", "--help"} else Exit.USAGE
     name, command, rest = words[0], words[1], words[2:]
-    if command not in COMMANDS:
-        raise UsageError(f"no command {command!r}: there are {', '.join(sorted(COMMANDS))}")
-    if command == "startnetwork":
-        print(start_network(root, name))
-        return Exit.OK
-    return COMMANDS[command](Project(root, name), rest)
+    if command not in commands.commands and not command.startswith("-"):
+        known = ", ".join(sorted(commands.commands))
+        raise UsageError(f"no command {command!r}: there are {known}")
+    # not its main(), which would say something of its own on Ctrl-C
+    with commands.make_context(
+        f"manage.py {name}", [command, *rest], obj=_Target(root, name)
+    ) as context:
+        result: Any = commands.invoke(context)
+    return result if isinstance(result, int) else Exit.OK
 
 
-def simulate(project: Project, rest: list[str]) -> int:
+class _Target(NamedTuple):
+    """What is typed before the command."""
+
+    root: str
+    name: str
+
+    def __call__(self) -> Project:
+        return Project(self.root, self.name)
+
+
+class _Commands(click.Group):
+    """In the order in which they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Make, check, run and draw the networks of this project.
+
+    Each network is a folder here with a config.py in it.
+    """
+
+
+@commands.command()
+@click.pass_obj
+def startnetwork(found: _Target) -> None:
+    """Make the network's folder."""
+    print(start_network(found.root, found.name))
+
+
+@commands.command()
+@click.pass_obj
+def new(found: _Target) -> None:
+    """Do as startnetwork."""
+    print(start_network(found.root, found.name))
+
+
+@commands.command()
+@click.pass_obj
+def check(found: _Target) -> None:
+    """See whether the network could run; say what is wrong with it."""
+    network = found().network()
+    said = verbs.summary(network)
+    pack(network)
+    click.echo(said)
+
+
+@commands.command()
+@verbs.run_options
+@click.pass_obj
+def simulate(
+    found: _Target,
+    restart: bool,  # noqa: FBT001
+    raw: bool,  # noqa: FBT001
+    only: tuple[str, ...],
+) -> int:
     """Run every job in a process of its own on this machine."""
-    return _run(project, rest, lambda: None)
+    return _run(found(), restart=restart, raw=raw, only=only)
 
 
-def run(project: Project, rest: list[str]) -> int:
-    """Place the jobs on the nodes and run them."""
-    nodes = [node for node in project.nodes if node.is_local]
-    for job in project.jobs:
-        wanted = job.DEFAULT_NODE
-        remote = wanted is not None and wanted not in {n.ip for n in nodes} | {"localhost"}
-        if not job.LOCAL and (remote or not nodes):
-            where = wanted or ", ".join(node.ip for node in project.nodes) or "no node at all"
-            raise UsageError(
-                f"job {job.name} belongs on {where}: nodes on other machines are not in this"
-                " version; use LocalNode() in NODES, or the command simulate"
-            )
+@commands.command()
+@verbs.run_options
+@verbs.live_option
+@click.pass_obj
+def run(
+    found: _Target,
+    restart: bool,  # noqa: FBT001
+    raw: bool,  # noqa: FBT001
+    only: tuple[str, ...],
+    live: bool | None,  # noqa: FBT001
+) -> int:
+    """Place the jobs on the nodes and run them; with a live view in a terminal."""
+    project = found()
+    facts = {node.ip: facts_here(node.ip) for node in project.nodes if node.is_local}
+    placed = place(project.jobs, project.nodes, facts)
+    names = {job.name: node.name if (node := placed[job.id]) else CLIENT for job in project.jobs}
 
     def show() -> None:
-        for node in nodes:
-            print(f"node {node.name} ({node.ip}): {', '.join(node.groups)}", flush=True)
-        where = nodes[0].name if nodes else "client"
+        for node in project.nodes:
+            about = "" if node.ip in facts else " (elsewhere: not used in this version)"
+            print(f"node {node.name} ({node.ip}): {', '.join(node.groups)}{about}", flush=True)
         for job in project.jobs:
-            print(f"job {job.id} {job.name}: {'client' if job.LOCAL else where}", flush=True)
+            print(f"job {job.id} {job.name}: {names[job.name]}", flush=True)
 
-    return _run(project, rest, show)
+    return _run(
+        project,
+        show,
+        restart=restart,
+        raw=raw,
+        only=only,
+        live=live,
+        output=bool(project.values["DEBUG_WINDOW"]),
+        places=names,
+    )
 
 
-def _run(project: Project, rest: list[str], show: Callable[[], None]) -> int:
-    _none(rest)
+def _run(project: Project, show: Callable[[], None] = lambda: None, **options: Any) -> int:
     network = project.network()
     network.check()
+    pack(network)
     folder = os.path.join(project.folder, SIMULATION)
-    os.makedirs(folder, exist_ok=True)
-    lines = []
-    for job in project.jobs:
-        furnish(job, os.path.join(folder, str(job.id)), os.path.join(project.folder, "source"))
-        lines.append(f"{job.id}: {type(job).__name__}\n")
-    with open(os.path.join(folder, INFO), "w", encoding="utf-8") as file:
-        file.writelines(lines)
+    if project.log.file is not None:
+        # said now, and not by each job
+        _append(project.log.file)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for job in project.jobs:
+            furnish(job, os.path.join(folder, str(job.id)))
+        with open(os.path.join(folder, INFO), "w", encoding="utf-8") as file:
+            file.writelines(f"{job.id}: {type(job).__name__}\n" for job in project.jobs)
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror}") from None
     show()
     ids = [job.id for job in project.jobs]
-    console = Console([job.name for job in network.jobs], standard_output(), folder=folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return verbs.run(
+        network, logs=folder, folders=lambda at: os.path.join(folder, str(ids[at])), **options
+    )
+
+
+def _append(path: str) -> None:
     try:
-        LocalRun(
-            network, console, folders=lambda place: os.path.join(folder, str(ids[place]))
-        ).run()
-    finally:
-        console.close()
-    return Exit.OK
+        with open(path, "ab"):
+            return
+    except OSError as error:
+        raise StorageError(f"LOG_FILE: cannot write {path}: {error.strerror}") from None
 
 
-def graphviz(project: Project, rest: list[str]) -> int:
-    """Draw the graph into network.pdf, and open it where there is a screen."""
-    _none(rest)
+@commands.command()
+@verbs.graph_options
+@click.pass_obj
+def graph(found: _Target, path: str | None, as_mermaid: bool, window: bool) -> None:  # noqa: FBT001
+    """Draw the network: to a file, as text, or in a window; with rates while it runs."""
+    project = found()
+    logs = os.path.join(project.folder, SIMULATION)
+    verbs.graph(project.network(), logs, path, as_mermaid=as_mermaid, window=window)
+
+
+@commands.command()
+@click.pass_obj
+def graphviz(found: _Target) -> None:
+    """Draw the network into network.pdf; open it where there is a screen."""
+    project = found()
     path = os.path.join(project.folder, "network.pdf")
     picture.draw(project.network(), path)
     print(f"wrote {path}")
     viewer = shutil.which("xdg-open")
     if viewer is not None and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         subprocess.Popen([viewer, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return Exit.OK
 
 
-def show(project: Project, rest: list[str]) -> int:
-    """Draw the graph in a window."""
-    _none(rest)
-    picture.show(project.network())
-    return Exit.OK
+@commands.command()
+@click.pass_obj
+def show(found: _Target) -> None:
+    """Draw the network in a window."""
+    picture.show(found().network())
 
 
-def interactive(project: Project, rest: list[str]) -> int:
-    """Open a Python console."""
-    _none(rest)
+@commands.command()
+@click.pass_obj
+def interactive(found: _Target) -> None:
+    """Open a Python console with the network; it may be incomplete."""
+    project = found()
     names: dict[str, Any] = {
         "network": project.network(),
         "JOBS": project.jobs,
@@ -155,48 +259,43 @@ def interactive(project: Project, rest: list[str]) -> int:
         "emulate": emulate,
     }
     code.interact(f"{project.name}: {', '.join(names)}", local=names, exitmsg="")
-    return Exit.OK
 
 
-def collect(project: Project, rest: list[str]) -> int:
+@commands.command()
+@click.pass_obj
+def collect(found: _Target) -> None:
     """Bring the log files of the jobs together."""
-    _none(rest)
+    project = found()
     source = os.path.join(project.folder, SIMULATION)
     logs = [n for n in os.listdir(source) if n.endswith(".log")] if os.path.isdir(source) else []
     if not logs:
         raise UsageError(f"no log files of {project.name}: run it first")
     target = os.path.join(project.folder, "collection")
-    os.makedirs(target, exist_ok=True)
-    for name in logs:
-        shutil.copy2(os.path.join(source, name), target)
+    try:
+        os.makedirs(target, exist_ok=True)
+        for name in logs:
+            shutil.copy2(os.path.join(source, name), target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror}") from None
     print(f"{len(logs)} log files in {target}")
-    return Exit.OK
 
 
-def test(project: Project, rest: list[str]) -> int:
-    """Run pytest over the network's tests."""
+@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def test(found: _Target, options: tuple[str, ...]) -> int:
+    """Run pytest over the network's tests; OPTIONS go to pytest."""
+    import importlib.util
+
+    project = found()
     folder = os.path.join(project.folder, "tests")
     if not os.path.isdir(folder):
         raise UsageError(f"no tests: {folder} is missing")
+    if importlib.util.find_spec("pytest") is None:
+        raise UsageError("tests need pytest: pip install pytest")
     environment = {**os.environ, "FISSION_NETWORK": project.folder}
-    words = [sys.executable, "-m", "pytest", "-p", "fission.testing", folder, *rest]
+    words = [sys.executable, "-m", "pytest", "-p", "fission.testing", folder, *options]
     return subprocess.call(words, env=environment)
 
 
-def _none(rest: list[str]) -> None:
-    if rest:
-        raise UsageError(f"too many words: {' '.join(rest)}")
-
-
-COMMANDS: Final[dict[str, Callable[[Project, list[str]], int]]] = {
-    "simulate": simulate,
-    "run": run,
-    "startnetwork": lambda _project, _rest: Exit.OK,
-    "graphviz": graphviz,
-    "show": show,
-    "interactive": interactive,
-    "collect": collect,
-    "test": test,
-}
-
-__all__ = ["BaseJob", "admin", "main"]
+__all__ = ["admin", "main"]

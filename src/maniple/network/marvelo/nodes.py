@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
+import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from maniple.errors import UsageError
+from maniple.network.marvelo.place import NodeFacts
+
+LOCAL_IPS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class BaseNode:
@@ -19,9 +23,11 @@ class BaseNode:
 
     Attributes:
         GROUPS: names that jobs may ask for.
+        MAX_JOBS: it has room for so many; 0: for any number.
     """
 
     GROUPS: ClassVar[str | Sequence[str]] = "ALL"
+    MAX_JOBS: ClassVar[int] = 0
 
     def __init__(self, ip: str, name: str = "") -> None:
         self.ip = ip
@@ -65,3 +71,21 @@ class LocalNode(BaseNode):
 
     def __init__(self, ip: str = "127.0.0.1", name: str = "local") -> None:
         super().__init__(ip, name)
+
+
+def facts_here(ip: str) -> NodeFacts:
+    """Look at this machine."""
+    count = os.cpu_count() or 1
+    memory: dict[str, float] = {}
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            memory[name] = float(rest.split()[0])
+    swap = memory.get("SwapTotal", 0.0)
+    return NodeFacts(
+        ip,
+        cpu_free=max(0.0, 1 - os.getloadavg()[0] / count),
+        memory_free=memory["MemAvailable"] / memory["MemTotal"],
+        swap_used=1 - memory.get("SwapFree", 0.0) / swap if swap else 0.0,
+        processors=count,
+    )

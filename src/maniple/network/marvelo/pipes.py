@@ -7,13 +7,11 @@ import json
 import pickle
 import re
 from collections.abc import Sequence
-from typing import Any, BinaryIO, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar
 
-from maniple.errors import UsageError
+from maniple.errors import ManipleError, UsageError
 from maniple.network.encoding import Encoding, Packed, Pickled, TruncatedError
 from maniple.network.pipe import Pipe
-
-_NOTHING: Final = object()
 
 
 class BasePipe(Pipe):
@@ -45,6 +43,15 @@ class BasePipe(Pipe):
         super().__init__(str(id), encoding=PipeEncoding(self), count=count, dummy=self.stand_in)
         self.kind = type(self).__name__
         self.loose = self.ASYNC
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made again where the pipe arrives."""
+        return {k: v for k, v in vars(self).items() if k not in {"encoding", "dummy"}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.encoding = PipeEncoding(self)
+        self.dummy = self.stand_in
 
     def pack(self, data: Any) -> bytes:
         """Make bytes of a value."""
@@ -133,6 +140,10 @@ class JSONPipe(BasePipe):
         return file.readline()
 
 
+class BlockSizeError(ManipleError, ValueError):
+    """A block is not as large as its pipe wants it."""
+
+
 class BytesPipe(BasePipe):
     """Bytes, always the same number of them.
 
@@ -156,11 +167,13 @@ class BytesPipe(BasePipe):
         """Check the size.
 
         Raises:
-            ValueError: it is another one.
+            BlockSizeError: it is another one.
         """
         packed = bytes(data)
         if len(packed) != self.BLOCK_SIZE:
-            raise ValueError(f"pipe {self.id}: {len(packed)} bytes, not {self.BLOCK_SIZE}")
+            raise BlockSizeError(
+                f"pipe {self.id} takes blocks of {self.BLOCK_SIZE} bytes, not of {len(packed)}"
+            )
         return packed
 
     def unpack(self, data: Any) -> Any:

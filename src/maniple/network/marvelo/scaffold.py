@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import os
+import sys
 from typing import Final
 
 from maniple.errors import StorageError, UsageError
@@ -95,5 +97,9 @@ def _write(path: str, text: str) -> None:
 
 
 def _name(name: str) -> None:
-    if not name.isidentifier():
-        raise UsageError(f"{name!r} cannot be the name of a package: letters, digits and _ only")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a package: letters, digits and _ only, no digit first"
+        )
+    if name in sys.modules or name in {"fission", "maniple"}:
+        raise UsageError(f"{name!r} is a module of Python already: choose another name")

@@ -7,7 +7,8 @@ stand-in: the pipe's dummy, else the block before it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 LOST: Final = object()
@@ -47,110 +48,162 @@ class Aligned(NamedTuple):
 class Aligner:
     """Collects the blocks of several inputs, and hands them out as sets.
 
+    Args:
+        inputs: how each takes part.
+        bases: the number of the first block of each; None: it is told later (after a restart).
+
     Attributes:
         next: number of the next call.
+        started: it is known where all inputs begin.
         dropped: per input, blocks that were dropped because too many waited.
         dummies: per input, stand-ins that were handed out.
     """
 
-    def __init__(self, inputs: Iterable[Input]) -> None:
+    def __init__(self, inputs: Iterable[Input], bases: Sequence[int | None] | None = None) -> None:
         self._inputs = list(inputs)
+        number = len(self._inputs)
         self._waiting: list[deque[Any]] = [deque() for _ in self._inputs]
-        self._base: list[int | None] = [None] * len(self._inputs)
-        self._previous: list[Any] = [None] * len(self._inputs)
-        self._ended: list[int | None] = [None] * len(self._inputs)
-        self._holes: list[int] = [0] * len(self._inputs)
-        self._started = False
-        self.next = 0
-        self.dropped = [0] * len(self._inputs)
-        self.dummies = [0] * len(self._inputs)
+        # an input's blocks: so many lost ones, then those that wait, from the number `base` on
+        self._base: list[int | None] = [0] * number if bases is None else list(bases)
+        self._lost: list[int] = [0] * number
+        self._holes: list[int] = [0] * number
+        self._previous: list[Any] = [None] * number
+        self._ended: list[int | None] = [None] * number
+        self._marks: list[deque[tuple[int, int]]] = [deque() for _ in self._inputs]
+        self.started = False
+        self.next = self._first = 0
+        self.dropped = [0] * number
+        self.dummies = [0] * number
+        self._begin()
 
     def arrived(self, place: int, first: int, values: Iterable[Any]) -> None:
         """Take blocks of an input, numbered from `first`, in order; gaps are lost blocks."""
+        if self._base[place] is None:
+            self._base[place] = first
+        known = self._after(place)
+        if first < known:
+            # an input that is ahead has made these useless, after a restart
+            values = islice(values, known - first, None)
+        elif first > known:
+            self._gap(place, first - known)
         waiting = self._waiting[place]
-        base = self._base[place]
-        if base is None:
-            base = self._base[place] = first
-            self._begin()
-        gap = first - (base + len(waiting))
-        if gap > 0:
-            waiting.extend([LOST] * gap)
-            self._holes[place] += gap
         waiting.extend(values)
+        self._begin()
         most = self._inputs[place].most
         if most and len(waiting) - self._holes[place] > most:
             self._drop(place, most)
-
-    def _drop(self, place: int, most: int) -> None:
-        """Make holes of the oldest blocks that wait."""
-        waiting = self._waiting[place]
-        if self._inputs[place].loose:
-            while len(waiting) > most:
-                waiting.popleft()
-                self._base[place] = (self._base[place] or 0) + 1
-                self.dropped[place] += 1
-            return
-        over = len(waiting) - self._holes[place] - most
-        for position, value in enumerate(waiting):
-            if over <= 0:
-                break
-            if value is not LOST:
-                waiting[position] = LOST
-                self._holes[place] += 1
-                self.dropped[place] += 1
-                over -= 1
 
     def ended(self, place: int, number: int) -> None:
         """Take note that an input has no block of this number or above."""
         self._ended[place] = number
         if self._base[place] is None:
             self._base[place] = number
-            self._begin()
-            return
-        base = self._base[place] or 0
-        gap = number - (base + len(self._waiting[place]))
-        if gap > 0:
-            self._waiting[place].extend([LOST] * gap)
-            self._holes[place] += gap
+        if (known := self._after(place)) < number:
+            self._gap(place, number - known)
+        self._begin()
+
+    def begins(self, place: int, number: int) -> None:
+        """Take note of the number of an input's first block, should it not be known."""
+        if self._base[place] is None:
+            self.arrived(place, number, ())
+
+    def _after(self, place: int) -> int:
+        return (self._base[place] or 0) + self._lost[place] + len(self._waiting[place])
+
+    def _gap(self, place: int, number: int) -> None:
+        if self._inputs[place].loose:
+            self._base[place] = (self._base[place] or 0) + number
+        elif not self._waiting[place]:
+            self._lost[place] += number
+        else:
+            self._waiting[place].extend([LOST] * number)
+            self._holes[place] += number
+
+    def _drop(self, place: int, most: int) -> None:
+        """Lose the oldest blocks that wait."""
+        waiting = self._waiting[place]
+        while len(waiting) - self._holes[place] > most:
+            if waiting.popleft() is LOST:
+                self._holes[place] -= 1
+            else:
+                self.dropped[place] += 1
+            if self._inputs[place].loose:
+                self._base[place] = (self._base[place] or 0) + 1
+            else:
+                self._lost[place] += 1
 
     def _begin(self) -> None:
-        """When every input has told where it begins (after a restart), start where all can."""
-        if self._started or None in self._base:
+        """When every input has told where it begins, start where all can."""
+        if self.started or None in self._base:
             return
-        self._started = True
-        starts = [
-            -(-(base or 0) // each.blocks)
-            for base, each in zip(self._base, self._inputs, strict=True)
-        ]
-        self.next = max(starts, default=0)
-        for place, each in enumerate(self._inputs):
-            behind = self.next * each.blocks - (self._base[place] or 0)
-            for _ in range(min(behind, len(self._waiting[place]))):
-                if self._waiting[place].popleft() is LOST:
-                    self._holes[place] -= 1
-            self._base[place] = (self._base[place] or 0) + behind
+        self.started = True
+        ends = list(zip(self._base, self._inputs, strict=True))
+        # the numbers of an input that drops blocks without a trace tell nothing about calls
+        told = [(base, each) for base, each in ends if not (each.loose and each.most)] or ends
+        self.next = max((-(-(base or 0) // each.blocks) for base, each in told), default=0)
+        self._first = self.next
+        for place, (base, each) in enumerate(ends):
+            if (base, each) in told:
+                self._leave_out(place, self.next * each.blocks - (base or 0))
+
+    def _leave_out(self, place: int, behind: int) -> None:
+        if behind <= 0:
+            return
+        self._base[place] = (self._base[place] or 0) + behind
+        lost = min(behind, self._lost[place])
+        self._lost[place] -= lost
+        waiting = self._waiting[place]
+        for _ in range(min(behind - lost, len(waiting))):
+            if waiting.popleft() is LOST:
+                self._holes[place] -= 1
 
     def waiting(self, place: int) -> int:
         """How many blocks of an input wait."""
         return len(self._waiting[place])
 
+    def done(self, place: int, calls: int) -> int:
+        """Tell below which number an input's blocks are done with.
+
+        Args:
+            place: of the input.
+            calls: all calls below this number are done with.
+        """
+        base = self._base[place]
+        if base is None or not self.started:
+            return 0
+        # what was before the first call of ours is done with
+        calls = max(calls, self._first)
+        if calls >= self.next:
+            # what was dropped is done with as well
+            return base + self._lost[place]
+        if not self._inputs[place].loose:
+            return calls * self._inputs[place].blocks
+        marks = self._marks[place]
+        found = 0
+        while marks and marks[0][0] <= calls:
+            found = marks.popleft()[1]
+        return found
+
+    def offset(self, place: int) -> int:
+        """Tell what to add to the blocks of all calls before the next to get the next block."""
+        return (self._base[place] or 0) - self.next * self._inputs[place].blocks
+
     @property
     def over(self) -> bool:
         """Some input has ended, and no complete set is left or can come."""
-        return any(
-            end is not None and len(self._waiting[place]) < self._inputs[place].blocks
-            for place, end in enumerate(self._ended)
+        return self.started and any(
+            end is not None and self._ready(place) == 0 for place, end in enumerate(self._ended)
         )
+
+    def _ready(self, place: int) -> int:
+        return (self._lost[place] + len(self._waiting[place])) // self._inputs[place].blocks
 
     def take(self, limit: int) -> Aligned:
         """Hand out complete sets, at most so many."""
         first = self.next
-        if not self._started:
+        if not self.started:
             return Aligned(first, [], frozenset())
-        number = min(
-            (len(w) // each.blocks for w, each in zip(self._waiting, self._inputs, strict=True)),
-            default=0,
-        )
+        number = min(map(self._ready, range(len(self._inputs))), default=0)
         number = min(number, limit)
         if number <= 0:
             return Aligned(first, [], frozenset())
@@ -167,14 +220,20 @@ class Aligner:
     def _column(self, place: int, number: int, corrupted: set[int]) -> list[Any]:
         waiting, count = self._waiting[place], self._inputs[place].blocks
         blocks = number * count
-        if blocks == len(waiting):
-            taken = list(waiting)
+        lost = min(blocks, self._lost[place])
+        self._lost[place] -= lost
+        taken = [LOST] * lost
+        if blocks - lost == len(waiting):
+            taken += waiting
             waiting.clear()
         else:
             pop = waiting.popleft
-            taken = [pop() for _ in range(blocks)]
-        self._base[place] = (self._base[place] or 0) + blocks
-        if self._holes[place]:
+            taken += [pop() for _ in range(blocks - lost)]
+        self._base[place] = base = (self._base[place] or 0) + blocks
+        if self._inputs[place].loose:
+            self._marks[place].append((self.next + number, base))
+        if lost or self._holes[place]:
+            self._holes[place] += lost
             self._fill(place, taken, count, corrupted)
         if taken:
             self._previous[place] = taken[-1]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+HELLO_SECONDS: Final = 0.05
 
 
 class Hello(NamedTuple):
-    """Tell the writer to send from a number on; -1: from the first that is not acknowledged."""
+    """Tell the writer to send from a number on; -1: from the first that is not acknowledged.
+
+    All blocks below `done` are done with; -1: that is not known.
+    """
 
     epoch: int
     wanted: int
+    done: int
 
 
 class Ack(NamedTuple):
@@ -53,20 +59,32 @@ class Receiver:
         self.done = wanted
         self._told = wanted
         self._asked: int | None = None
+        self._met = False
+        self._hello_at = 0.0
         self.ended = False
-        self.lost_messages = 0
 
-    def start(self) -> list[Instruction]:
-        """Begin: a writer may be waiting, perhaps for one before us."""
-        return [Hello(self._epoch, self.wanted)]
+    def tick(self, now: float) -> list[Instruction]:
+        """Greet until it is answered: a writer that had a reader before us may be silent."""
+        if self._met or now < self._hello_at:
+            return []
+        first = not self._hello_at
+        self._hello_at = now + HELLO_SECONDS
+        # most often its own first word is on its way
+        return [] if first else [Hello(self._epoch, self.wanted, self.done)]
 
-    def open(self) -> list[Instruction]:
-        """Hear a writer that is new, or that has heard nothing for a while."""
+    def open(self, epoch: int = 0, number: int = -1) -> list[Instruction]:
+        """Hear a writer that is new, or that has heard nothing for a while.
+
+        Args:
+            epoch: that it writes in, or 0.
+            number: of its next block.
+        """
+        if epoch == self._epoch and number == self.wanted:
+            # nothing is lost: it only waits for us
+            return [Ack(self.done)]
         self._epoch = self._epochs()
         self._asked = None
-        hello: list[Instruction] = [Hello(self._epoch, self.wanted)]
-        # our last acknowledgement may be what it did not hear
-        return hello if self.done < 0 else [*hello, Ack(self.done)]
+        return [Hello(self._epoch, self.wanted, self.done)]
 
     def data(
         self, epoch: int, start: int, first: int, count: int, payload: Any
@@ -74,17 +92,17 @@ class Receiver:
         """Hear blocks."""
         if epoch != self._epoch:
             return []
+        self._met = True
         if start > self.wanted:
             # a reader before us was done with what is below
             self.wanted = self.done = self._told = start
         if first > self.wanted:
             # something on the way was lost: once is enough to ask for it
-            self.lost_messages += 1
             if self._asked == self.wanted:
                 return []
             self._asked = self.wanted
             self._epoch = self._epochs()
-            return [Hello(self._epoch, self.wanted)]
+            return [Hello(self._epoch, self.wanted, self.done)]
         if first + count <= self.wanted:
             # seen before: the writer has not heard our word
             return [Ack(self.done)] if self.done >= first + count else []

@@ -1,0 +1,72 @@
+"""Processes of a running network killed at random, with SIGKILL."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+from maniple.network import Network, Pipe
+from maniple.network.live.run import LocalRun
+from networks import lines, silent, writing
+
+BLOCKS = 6000
+KILLS = 30
+
+
+def test_thirty_kills_in_a_chain_of_five_jobs_lose_and_repeat_nothing(tmp_path):
+    chance = random.Random(4)
+
+    def count():
+        for number in range(BLOCKS):
+            # it is replayed faster than it was played
+            time.sleep(0.0001)
+            yield number
+
+    network = Network()
+    network.add(count, outputs=["p0"], name="j0", rewinds=True)
+    for place, middle in enumerate([1, 1, 2]):
+        pipe = Pipe(f"p{place}", blocks=chance.choice([5, 100, 4096]), count=middle)
+
+        def work(value, count=middle):
+            return value if count == 1 else value[0]
+
+        network.add(work, inputs=[pipe], outputs=[f"p{place + 1}"], name=f"j{place + 1}")
+    write = writing(tmp_path / "out")
+
+    def sink(value):
+        time.sleep(0.0002)
+        write(value)
+
+    network.add(sink, inputs=["p3"], name="j4")
+    killed = [0] * 5
+    over = threading.Event()
+
+    def storm(run):
+        while sum(killed) < KILLS and not over.wait(chance.uniform(0.01, 0.25)):
+            place = chance.randrange(5)
+            if pid := run.pids[place]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                killed[place] += 1
+
+    with silent(network) as console:
+        run = LocalRun(network, console, restart=True)
+        thread = threading.Thread(target=storm, args=(run,))
+        thread.start()
+        try:
+            run.run()
+        finally:
+            over.set()
+            thread.join()
+    assert sum(killed) == KILLS
+    assert sum(run.restarts) >= KILLS // 2
+    found = lines(tmp_path / "out")
+    # a sink that dies between its last step and its return gets that block again
+    twice = [place for place in range(1, len(found)) if found[place] == found[place - 1]]
+    assert len(twice) <= killed[4]
+    for place in reversed(twice):
+        del found[place]
+    assert found == list(range(0, BLOCKS, 2))
