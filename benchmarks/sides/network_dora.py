@@ -20,7 +20,7 @@ QUEUE = 1_000_000
 
 def source(node, what: str, number: int) -> None:
     """Give the blocks."""
-    import pyarrow
+    import pyarrow as pa
 
     Path("begin.txt").write_text(str(time.time()), encoding="ascii")
     for value in range(number):
@@ -28,9 +28,9 @@ def source(node, what: str, number: int) -> None:
             node.send_output("a", value.to_bytes(8, "little") * (SIZE // 8))
         elif what == "latency":
             time.sleep(0.001)
-            node.send_output("a", pyarrow.array([time.perf_counter()]))
+            node.send_output("a", pa.array([time.perf_counter()]))
         else:
-            node.send_output("a", pyarrow.array([value]))
+            node.send_output("a", pa.array([value]))
 
 
 def middle(node) -> None:
