@@ -316,7 +316,7 @@ class Needs(PythonJob):
     DEPENDENCIES = ["words", tools, jobs]
     def setup(self):
         import helper_of_words
-        print(sorted(os.listdir()), helper_of_words.word)
+        print(sorted(set(os.listdir()) - {"__pycache__"}), helper_of_words.word)
     def run(self, a):
         pass
 """,
