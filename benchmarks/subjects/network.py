@@ -15,8 +15,8 @@ BARE = {
 DORA = "dora-rs"
 NOTE = "bare: nothing is numbered, acknowledged or sent again; a process that dies loses blocks"
 DORA_NOTE = (
-    "its queues made large, and still it drops blocks when they come fast (0 to 40 % of these): the"
-    " figure is of those that arrived; fewer blocks than ours, started and timed as ours"
+    "its queues made large, and still it drops blocks that come fast (from none to nearly all):"
+    " the figure is of those that arrived; fewer blocks than ours, timed as ours"
 )
 
 

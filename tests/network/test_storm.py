@@ -8,7 +8,7 @@ import time
 
 from maniple.network import Network, Pipe
 from maniple.network.live.run import LocalRun
-from networks import lines, silent, writing
+from networks import counting, lines, silent, writing
 
 BLOCKS = 6000
 KILLS = 30
@@ -17,16 +17,10 @@ KILLS = 30
 def test_thirty_kills_in_a_chain_of_five_jobs_lose_and_repeat_nothing(tmp_path):
     chance = random.Random(4)
 
-    def count():
-        for number in range(BLOCKS):
-            # it is replayed faster than it was played
-            time.sleep(0.0001)
-            yield number
-
     network = Network()
-    network.add(count, outputs=["p0"], name="j0", rewinds=True)
+    network.add(counting(BLOCKS), outputs=["p0"], name="j0", rewinds=True)
     for place, middle in enumerate([1, 1, 2]):
-        pipe = Pipe(f"p{place}", blocks=chance.choice([5, 100, 4096]), count=middle)
+        pipe = Pipe(f"p{place}", blocks=chance.choice([5, 100, 400]), count=middle)
 
         def work(value, count=middle):
             return value if count == 1 else value[0]
@@ -35,7 +29,8 @@ def test_thirty_kills_in_a_chain_of_five_jobs_lose_and_repeat_nothing(tmp_path):
     write = writing(tmp_path / "out")
 
     def sink(value):
-        time.sleep(0.0002)
+        # all others wait for this one: nobody is through before the storm is
+        time.sleep(0.0025)
         write(value)
 
     network.add(sink, inputs=["p3"], name="j4")

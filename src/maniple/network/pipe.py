@@ -9,7 +9,7 @@ from maniple.errors import UsageError
 from maniple.network.encoding import ENCODINGS, Encoding
 
 BLOCKS: Final = 4096
-BYTES: Final = 12 << 20
+BYTES: Final = 8 << 20
 
 
 class Pipe:

@@ -79,7 +79,7 @@ class Meter:
         """Make a line for each job.
 
         Args:
-            stats: what each has said last (`jobhost.Stats`), or None.
+            stats: what each has said last (`words.Stats`), or None.
             pids: of their processes, 0 where there is none.
             restarts: of each.
             now: a time that does not go back.

@@ -17,7 +17,7 @@ import zmq
 
 from maniple.network.job import Job
 from maniple.network.live.outlet import Outlet
-from maniple.network.live.ports import Newest, Port, readers, writers
+from maniple.network.live.ports import Newest, Port, Watched, readers, writers
 from maniple.network.live.slate import Slate
 from maniple.network.live.wire import Reader
 from maniple.network.live.words import Said, Stats, broken_by
@@ -27,11 +27,10 @@ from maniple.network.rules.align import Aligned, Aligner, Input
 SLICE: Final = 512
 REPORT_SECONDS: Final = 0.25
 IDLE_SECONDS: Final = 0.1
-SETTLE_SECONDS: Final = 0.005
+SETTLE_MS: Final = 5
 """So long nothing comes before the writers are told what is done, if it is but little."""
 LOOK_SECONDS: Final = 0.005
 GREET_SECONDS: Final = 0.02
-LEAVE_SECONDS: Final = 0.3
 
 
 class JobHost:
@@ -86,11 +85,8 @@ class JobHost:
             if self._pipes[place].loose and not outputs
         ]
         self._outlet = Outlet(self._writers)
-        self._poller = zmq.Poller()
-        for socket in self._sockets:
-            self._poller.register(socket, zmq.POLLIN)
+        self._watched = Watched(self._readers, self._writers)
         self._ending = False
-        self._polled = set(range(len(self._readers)))
         self._calls_done = slate.done if restarted and not outputs else 0
 
     def _base(self, place: int, pipe: Pipe) -> int:
@@ -301,35 +297,25 @@ class JobHost:
             self._outlet.leave()
 
     def _attended_exchange(self, patience: float) -> None:
+        idle = False
         if patience:
             self._outlet.flush()
             for place in self._needed:
-                self._poll_input(place, wanted=not self._is_full(place))
-            if not self._poller.poll(int(SETTLE_SECONDS * 1000)):
+                self._watched.listen(place, wanted=not self._is_full(place))
+            if not self._watched.wait(SETTLE_MS):
+                idle = True
                 self._acknowledge(now=True)
-                self._poller.poll(int(patience * 1000))
+                self._watched.wait(int(patience * 1000))
         now = time.monotonic()
         self._outlet.hear(now)
         for place, reader in enumerate(self._readers):
             self._take(place, reader)
         self._acknowledge(now=False)
-        if patience or now >= self._report_at:
+        if idle or now >= self._report_at:
             self._outlet.tick(now)
             for reader in self._readers:
                 reader.tick(now)
             self._report()
-
-    def _poll_input(self, place: int, *, wanted: bool) -> None:
-        """Wait for an input, or not: one that is not heard would wake us again and again."""
-        if wanted == (place in self._polled):
-            return
-        socket = self._readers[place].socket
-        if wanted:
-            self._poller.register(socket, zmq.POLLIN)
-            self._polled.add(place)
-        else:
-            self._poller.unregister(socket)
-            self._polled.discard(place)
 
     def _is_full(self, place: int) -> bool:
         """So much of an input waits here that the rest stays in the pipe, whose writer waits."""
@@ -380,24 +366,7 @@ class JobHost:
             self._exchange(IDLE_SECONDS)
         self._job.close()
         self._slate.end()
-        self._leave_inputs()
-
-    def _leave_inputs(self) -> None:
-        left: list[Reader] = []
-        for place, reader in enumerate(self._readers):
-            if reader.receiver.ended:
-                reader.finished(reader.receiver.wanted, now=True)
-            else:
-                reader.stop()
-                self._poll_input(place, wanted=True)
-                left.append(reader)
-        # a writer that is busy hears it later from others
-        until = time.monotonic() + LEAVE_SECONDS
-        while any(not reader.left for reader in left) and time.monotonic() < until:
-            self._poller.poll(int(LEAVE_SECONDS * 100))
-            for reader in left:
-                for _ in reader.hear(SLICE):
-                    pass
+        self._watched.leave()
 
     def close(self) -> None:
         """Close the sockets."""
@@ -406,10 +375,6 @@ class JobHost:
         for writer in self._writers:
             writer.close()
         self._context.term()
-
-    @property
-    def _sockets(self) -> list[zmq.Socket[Any]]:
-        return [*(r.socket for r in self._readers), *(w.socket for w in self._writers)]
 
     # Words
 

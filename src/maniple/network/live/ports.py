@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import zmq
 
@@ -14,6 +14,8 @@ from maniple.network.live.wire import Reader, Writer
 from maniple.network.pipe import Pipe
 from maniple.network.rules.receiver import Receiver
 from maniple.network.rules.sender import Sender
+
+LEAVE_SECONDS: Final = 0.3
 
 
 class Port(NamedTuple):
@@ -78,6 +80,60 @@ def writers(context: zmq.Context[Any], ports: Sequence[Port], *, restarted: bool
         )
         for port in ports
     ]
+
+
+class Watched:
+    """All ends of a process, to wait for something to come on any of them.
+
+    Args:
+        readers: its inputs.
+        writers: its outputs.
+    """
+
+    def __init__(self, readers: Sequence[Reader], writers: Sequence[Writer]) -> None:
+        self._readers = readers
+        self._poller = zmq.Poller()
+        for socket in (*(r.socket for r in readers), *(w.socket for w in writers)):
+            self._poller.register(socket, zmq.POLLIN)
+        self._heard = set(range(len(readers)))
+
+    def add(self, fd: int) -> None:
+        """Wait for this one as well."""
+        self._poller.register(fd, zmq.POLLIN)
+
+    def wait(self, milliseconds: int) -> bool:
+        """Wait; tell whether there is something."""
+        return bool(self._poller.poll(milliseconds))
+
+    def listen(self, place: int, *, wanted: bool) -> None:
+        """Wait for an input, or not: one that is not heard would wake us again and again."""
+        if wanted == (place in self._heard):
+            return
+        socket = self._readers[place].socket
+        if wanted:
+            self._poller.register(socket, zmq.POLLIN)
+            self._heard.add(place)
+        else:
+            self._poller.unregister(socket)
+            self._heard.discard(place)
+
+    def leave(self) -> None:
+        """Say the last word to the writers: all is done with, or no more is wanted."""
+        left: list[Reader] = []
+        for place, reader in enumerate(self._readers):
+            if reader.receiver.ended:
+                reader.finished(reader.receiver.wanted, now=True)
+            else:
+                reader.stop()
+                self.listen(place, wanted=True)
+                left.append(reader)
+        # a writer that is busy hears it later, from others
+        until = time.monotonic() + LEAVE_SECONDS
+        while any(not reader.left for reader in left) and time.monotonic() < until:
+            self.wait(int(LEAVE_SECONDS * 100))
+            for reader in left:
+                for _ in reader.hear(1):
+                    pass
 
 
 class Newest:

@@ -18,6 +18,7 @@ from maniple import proctree
 from maniple.errors import Exit, ManipleError, MissingExtraError, UsageError
 from maniple.network.graph import Edge, Network
 from maniple.network.live.console import Console
+from maniple.network.live.ending import bury, descendants, wait
 from maniple.network.live.keyboard import Keyboard
 from maniple.network.live.process import MESSAGE_BYTES, JobProcess
 from maniple.network.live.slate import slates
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from maniple.network.live.ports import Port
 
 GRACE_SECONDS: Final = 0.5
-MOST_RESTARTS: Final = 5
+MOST_RESTARTS: Final = 8
+"""In a row, without getting further."""
 CHUNK: Final = 1 << 16
 LOOK_SECONDS: Final = 0.25
 LAST_WORDS: Final = 64
@@ -101,7 +103,7 @@ class LocalRun:
 
     @property
     def stats(self) -> list[Any]:
-        """The last words of each job about itself (`jobhost.Stats`), or None."""
+        """The last words of each job about itself (`words.Stats`), or None."""
         return [process.stats for process in self._processes]
 
     @property
@@ -369,13 +371,13 @@ class LocalRun:
     def _end_all(self) -> None:
         """End what still runs, in order if it is quick, and wait for it."""
         left = [process for process in self._processes if process.pidfd >= 0]
-        below = [pid for process in left for pid in _below(process.pid)]
+        below = [pid for process in left for pid in descendants(process.pid)]
         proctree.signal_all([process.pid for process in left], signal.SIGTERM)
         until = time.monotonic() + GRACE_SECONDS
         for process in left:
-            _wait(process.pidfd, until - time.monotonic())
+            wait(process.pidfd, until - time.monotonic())
         for process in left:
-            below += _below(process.pid)
+            below += descendants(process.pid)
             proctree.signal_group(process.pid, signal.SIGKILL)
         proctree.signal_all(below, signal.SIGKILL)
         for process in left:
@@ -383,29 +385,7 @@ class LocalRun:
                 os.waitpid(process.pid, 0)
             self._let_go(process)
             process.ended = True
-        self._bury(set(below))
-
-    def _bury(self, below: set[int]) -> None:
-        """Wait for the descendants of jobs: with the job dead they are our own children."""
-        for pid in proctree.children(os.getpid()):
-            with suppress(OSError):
-                if pid in below or os.getsid(pid) in self._started:
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-
-
-def _below(pid: int) -> list[int]:
-    """List the descendants of a process."""
-    found = proctree.children(pid)
-    return [below for child in found for below in (child, *_below(child))]
-
-
-def _wait(pidfd: int, seconds: float) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
+        bury(self._started, set(below))
 
 
 def simulate(network: Network, **options: Any) -> None:

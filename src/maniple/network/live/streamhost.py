@@ -15,8 +15,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Final
 
-import zmq
-
 from maniple.network.live.jobhost import IDLE_SECONDS, SLICE, JobHost
 from maniple.network.live.ports import Port
 from maniple.network.live.slate import Slate
@@ -118,7 +116,7 @@ class StreamHost(JobHost):
         super().__init__(job, inputs, outputs, say, slate, restarted=restarted)
         self._program = job
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._wake, zmq.POLLIN)
+        self._watched.add(self._wake)
 
     def _produce(self) -> None:
         self._stream()
@@ -142,7 +140,7 @@ class StreamHost(JobHost):
         over = [False] * len(feeds)
         try:
             while True:
-                self._poller.poll(int(IDLE_SECONDS * 1000))
+                self._watched.wait(int(IDLE_SECONDS * 1000))
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
                 now = time.monotonic()
@@ -172,8 +170,8 @@ class StreamHost(JobHost):
     def _exchange(self, patience: float) -> None:
         """Hear the readers only: the inputs have been read to their end, or are not needed."""
         for place in range(len(self._readers)):
-            self._poll_input(place, wanted=False)
-        self._poller.poll(int(patience * 1000))
+            self._watched.listen(place, wanted=False)
+        self._watched.wait(int(patience * 1000))
         now = time.monotonic()
         self._outlet.hear(now)
         self._outlet.tick(now)
@@ -186,10 +184,10 @@ class StreamHost(JobHost):
         reader.finished(feed.taken, now=feed.taken == feed.given)
         if feed.deaf:
             reader.stop()
-            self._poll_input(place, wanted=False)
+            self._watched.listen(place, wanted=False)
             return True
         room = feed.given - feed.taken < _AHEAD
-        self._poll_input(place, wanted=room)
+        self._watched.listen(place, wanted=room)
         if room:
             for _, values in reader.hear(SLICE):
                 feed.given += len(values)
@@ -197,7 +195,7 @@ class StreamHost(JobHost):
                 feed.queue.put(values)
         if reader.receiver.ended:
             feed.queue.put(None)
-            self._poll_input(place, wanted=False)
+            self._watched.listen(place, wanted=False)
             return True
         return False
 

@@ -20,6 +20,11 @@ from maniple.network.rules import sender as writing
 
 _HEADER: Final = struct.Struct("<BQQQI")
 _OPEN, _DATA, _END, _HELLO, _ACK, _STOP, _STOPPED = range(7)
+# plain numbers: the library's own are enumerations, slow to combine
+_NOW: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.SNDMORE)
+SMALL_BYTES: Final = 4096
+"""Up to here blocks travel behind their header, in one frame."""
 NO_COPY_BYTES: Final = 1 << 18
 """Below, a copy costs less than the book-keeping that saves it."""
 LINGER_MS: Final = 1000
@@ -106,11 +111,14 @@ class Writer:
             header = _HEADER.pack(kind, epoch, start, first, blocks)
             if not frames:
                 self.socket.send(header)
-            elif len(frames) == 1 and len(frames[0]) < NO_COPY_BYTES:
-                self.socket.send(header, zmq.SNDMORE)
-                self.socket.send(frames[0])
+            elif len(frames) == 1 and len(frames[0]) <= SMALL_BYTES:
+                self.socket.send(header + frames[0])
             else:
-                self.socket.send_multipart([header, *frames], copy=False)
+                self.socket.send(header, _MORE)
+                last = len(frames) - 1
+                for number, frame in enumerate(frames):
+                    more = _MORE if number < last else 0
+                    self.socket.send(frame, more, copy=len(frame) < NO_COPY_BYTES)
 
     def hear(self, now: float) -> bool:
         """Take what the reader has said; tell whether there was something."""
@@ -118,7 +126,7 @@ class Writer:
         hello: tuple[int, int, int] | None = None
         while True:
             try:
-                data = self.socket.recv(zmq.NOBLOCK)
+                data = self.socket.recv(_NOW)
             except zmq.Again:
                 break
             heard = True
@@ -189,10 +197,14 @@ class Reader:
         heard = 0
         while heard < most:
             try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                head = self.socket.recv(_NOW, copy=False)
             except zmq.Again:
                 return
-            kind, epoch, start, first, blocks = _HEADER.unpack(parts[0].buffer)
+            data = head.buffer
+            kind, epoch, start, first, blocks = _HEADER.unpack_from(data)
+            frames = [data[_HEADER.size :]]
+            if head.more:
+                frames = [part.buffer for part in self.socket.recv_multipart(copy=False)]
             if kind == _STOPPED:
                 self.left = True
                 continue
@@ -202,10 +214,9 @@ class Reader:
             if kind == _OPEN:
                 self._carry_out(self.receiver.open(epoch, first))
                 continue
-            payload = None if kind == _END else parts[1:]
+            payload = None if kind == _END else frames
             for each in self.receiver.data(epoch, start, first, blocks, payload):
                 if isinstance(each, reading.Deliver):
-                    frames = [frame.buffer for frame in each.payload]
                     self._kept.append((first + blocks, sum(map(len, frames))))
                     values = self._encoding.decode(frames, each.blocks)
                     if each.skip:
@@ -247,7 +258,7 @@ class Reader:
     def _say(self, kind: int, epoch: int, number: int, done: int = 0) -> None:
         header = _HEADER.pack(kind, epoch, number % _SPAN, done % _SPAN, 0)
         try:
-            self.socket.send(header, zmq.NOBLOCK)
+            self.socket.send(header, _NOW)
         except zmq.Again:
             # no writer is there now; the one that comes opens the pipe and hears it then
             return
