@@ -13,8 +13,9 @@ log = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 chance = random.Random(int(seed))
 
 
-def note(what, leases, at):
-    os.write(log, "".join(f"{what} {lease.task.id} {at}\n" for lease in leases).encode())
+def note(what, leases, began):
+    now = time.monotonic_ns()
+    os.write(log, "".join(f"{what} {lease.task.id} {began} {now}\n" for lease in leases).encode())
 
 
 queue = open_queue(url, create=False)
@@ -43,5 +44,5 @@ while True:
         queue.nack([back], attempted=False)
         note("returned", [back], began)
     lost = queue.ack(leases)
-    note("acked", [lease for lease in leases if lease not in lost], time.monotonic_ns())
+    note("acked", [lease for lease in leases if lease not in lost], began)
 queue.close()

@@ -777,13 +777,13 @@ class Minion:
         return code
 
     def read(self):
-        """Its events: what, task, and when it began or ended (one clock for all processes)."""
+        """Its events: what, task, when it asked for the lease, when it wrote this (one clock)."""
         if not self.events.exists():
             return
         text = self.events.read_bytes().decode()
         for line in text[: text.rfind("\n") + 1].splitlines():
-            what, task, at = line.split()
-            yield what, task, int(at)
+            what, task, began, written = line.split()
+            yield what, task, int(began), int(written)
 
 
 def storm(queue, folder, seed, tasks=2000, minions=4, kills=12):
@@ -821,20 +821,23 @@ def check(everyone, tasks):
     leased = defaultdict(list)
     acknowledged = {}
     for minion in everyone:
-        for what, task, at in minion.read():
+        held = {}
+        for what, task, began, written in minion.read():
             if what == "leased":
-                leased[task].append((at, minion))
+                held[task, began] = written
+                leased[task].append((written, began, minion))
             elif what == "returned":
-                leased[task].remove((at, minion))
+                leased[task].remove((held[task, began], began, minion))
             else:
                 assert task not in acknowledged, f"task {task} was acknowledged twice"
-                acknowledged[task] = at
+                acknowledged[task] = written
     assert len(leased) == tasks
     for task, runs in leased.items():
+        # who asked first may have waited longest: the answers came in the order of the leases
         runs.sort(key=lambda run: run[0])
-        assert all(began <= acknowledged.get(task, began) for began, _ in runs), (
+        assert all(began <= acknowledged.get(task, began) for _, began, _ in runs), (
             f"task {task} was leased after it was acknowledged"
         )
-        assert all(minion.killed for _, minion in runs[:-1]), (
+        assert all(minion.killed for _, _, minion in runs[:-1]), (
             f"task {task} was leased from a minion that lived"
         )

@@ -46,14 +46,14 @@ def check(everyone, tasks):
     runs = defaultdict(list)
     acknowledged = {}
     for minion in everyone:
-        for what, task, at in minion.read():
+        for what, task, began, written in minion.read():
             if what == "leased":
-                runs[task].append((at, minion))
+                runs[task].append((began, minion))
             elif what == "returned":
-                runs[task].remove((at, minion))
+                runs[task].remove((began, minion))
             else:
                 assert task not in acknowledged
-                acknowledged[task] = at
+                acknowledged[task] = written
     assert len(runs) == tasks
     for task, mine in runs.items():
         assert all(began <= acknowledged.get(task, began) for began, _ in mine)
