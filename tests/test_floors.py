@@ -25,9 +25,18 @@ FLOORS = [
         "maniple.plugins",
         "maniple.urls",
     },
-    {"maniple.queues", "maniple.runners", "maniple.stats", "maniple.reporters", "maniple.sweep"},
-    {"maniple.minion", "maniple.callback", "maniple.network"},
-    {"maniple.cli", "maniple", "minionize", "fission"},
+    {
+        "maniple.queues",
+        "maniple.runners",
+        "maniple.stats",
+        "maniple.reporters",
+        "maniple.sweep",
+        "maniple.algorithm",
+        "maniple.builders",
+        "maniple.cluster",
+    },
+    {"maniple.minion", "maniple.callback", "maniple.network", "maniple.hub", "maniple.driver"},
+    {"maniple.cli", "maniple", "minionize", "fission", "motivus"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -60,7 +69,7 @@ def imports(path):
 def test_a_module_imports_from_its_own_floor_or_below(path):
     room = room_of(name_of(path))
     for target in imports(path):
-        if target.partition(".")[0] in {"maniple", "minionize", "fission"}:
+        if target.partition(".")[0] in {"maniple", "minionize", "fission", "motivus"}:
             below = room_of(target)
             assert LEVEL[below] <= LEVEL[room], f"{name_of(path)} imports {target}"
 

@@ -49,3 +49,13 @@ class NotSupportedError(ManipleError):
 
 class MissingExtraError(ManipleError):
     """An optional library is not installed."""
+
+
+class AlgorithmError(ManipleError):
+    """An algorithm cannot be named, built, read or run as asked."""
+
+
+class ClusterError(ManipleError):
+    """A hub cannot be reached, or refuses."""
+
+    exit_code = Exit.BROKEN

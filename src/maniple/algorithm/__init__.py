@@ -1,0 +1,1 @@
+"""Algorithms: WebAssembly programs under a name and a version, and the sandboxes they run in."""

@@ -1,0 +1,1 @@
+"""What hub, drivers and workers say to each other."""
