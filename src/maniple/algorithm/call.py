@@ -78,6 +78,8 @@ class Answer(msgspec.Struct, omit_defaults=True):
         files: the result files that were found: path there to content.
         missing: the result files that were not.
         stdout, stderr: what it printed, up to the limit.
+        echoed: standard output begins with the value, and `stdout` holds only what follows it:
+            a form for the wire (see `lean`), never for users.
         cause: of a failure, a few words that group alike ones: `exit 3`, `time limit`,
             `memory limit`, `output limit`, `disk limit`, `trap`, `exception`, `cancelled`.
         error: of a failure, one sentence that says what happened and, for a limit, which one.
@@ -96,3 +98,20 @@ class Answer(msgspec.Struct, omit_defaults=True):
     exit_code: int | None = None
     start: float = 0.0
     end: float = 0.0
+    echoed: bool = False
+
+
+def lean(answer: Answer) -> Answer:
+    """Say once what is said twice: who prints the value has it on standard output as well."""
+    if answer.echoed or answer.value == NULL or not answer.stdout.startswith(answer.value):
+        return answer
+    rest = answer.stdout[len(answer.value) :]
+    return msgspec.structs.replace(answer, stdout=rest, echoed=True)
+
+
+def whole(answer: Answer) -> Answer:
+    """Undo `lean`."""
+    if not answer.echoed:
+        return answer
+    printed = answer.value + answer.stdout
+    return msgspec.structs.replace(answer, stdout=printed, echoed=False)
