@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maniple.callback.decorator import minionize as minionize
+    from maniple.driver.connect import connect as connect
     from maniple.errors import ManipleError as ManipleError
     from maniple.minion.book import Policy as Policy
     from maniple.minion.minion import Minion as Minion
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from maniple.reporters.stdout import StdoutReporter as StdoutReporter
     from maniple.runner import Context as Context
     from maniple.runner import Outcome as Outcome
+    from maniple.runners.algorithm import AlgorithmRunner as AlgorithmRunner
+    from maniple.runners.algorithm import algorithm_runner as algorithm_runner
     from maniple.runners.function import FunctionRunner as FunctionRunner
     from maniple.runners.process import ProcessRunner as ProcessRunner
     from maniple.sweep.map import TaskFailedError as TaskFailedError
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 # The names load when they are used: a command starts in a few hundredths of a second.
 _PUBLIC = {
+    "AlgorithmRunner": "maniple.runners.algorithm",
     "Context": "maniple.runner",
     "Failure": "maniple.queue",
     "FunctionRunner": "maniple.runners.function",
@@ -51,6 +55,8 @@ _PUBLIC = {
     "StdoutReporter": "maniple.reporters.stdout",
     "Task": "maniple.task",
     "TaskFailedError": "maniple.sweep.map",
+    "algorithm_runner": "maniple.runners.algorithm",
+    "connect": "maniple.driver.connect",
     "map": "maniple.sweep.map",
     "minionize": "maniple.callback.decorator",
     "open_queue": "maniple.urls",

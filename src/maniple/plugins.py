@@ -28,11 +28,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pulsar+ssl": "maniple.queues.pulsar:PulsarSslQueue",
         "gcps": "maniple.queues.pubsub:PubsubQueue",
         "postgresql": "maniple.queues.postgresql:PostgresqlQueue",
+        "hub": "maniple.queues.hub:HubQueue",
     },
     "maniple.runners": {
         "process": "maniple.runners.process:ProcessRunner",
         "function": "maniple.runners.function:FunctionRunner",
         "container": "maniple.runners.container:ContainerRunner",
+        "algorithm": "maniple.runners.algorithm:AlgorithmRunner",
     },
     "maniple.reporters": {
         "null": "maniple.reporters.null:NullReporter",
@@ -52,6 +54,13 @@ EXTRAS: dict[str, str] = {
     "google-cloud-pubsub": "pubsub",
     "psycopg": "postgresql",
     "pyzmq": "network",
+    "wasmtime": "algorithm",
+    "deno": "algorithm",
+    "ziglang": "build",
+    "websockets": "cluster",
+    "httpx": "cluster",
+    "fastapi": "hub",
+    "uvicorn": "hub",
 }
 """The extra of this distribution that brings each optional library."""
 

@@ -72,6 +72,32 @@ OUTPUTS: Final = ("group", "live", "none")
     help="Event files, for maniple status. Default: minion-report, when a queue is named.",
 )
 @click.option("--no-report", is_flag=True, help="Write no event files.")
+@click.option(
+    "--algorithm",
+    metavar="NAME[@VERSION]",
+    help="Call this algorithm (or package .zip) for each task: COMMAND is main's arguments.",
+)
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    metavar="WORD",
+    help="A word of the algorithm's own command line.",
+)
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="THERE=HERE",
+    help="A file that the algorithm finds at THERE.",
+)
+@click.option(
+    "--result",
+    "result_files",
+    multiple=True,
+    metavar="THERE=HERE",
+    help="A file that the algorithm leaves at THERE goes to HERE: out/{#}.txt.",
+)
 @click.option("--image", metavar="NAME", help="Run each task in a fresh container of this image.")
 @click.option(
     "--engine",
@@ -83,7 +109,11 @@ OUTPUTS: Final = ("group", "live", "none")
 @click.option(
     "--network", metavar="NAME", help="Network of containers: none, host, or a name. Default: none."
 )
-@click.option("--memory", metavar="SIZE", help="Memory of a container: 512m, 2g. Default: all.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory of a container (default: all) or a call (1g): 512m, 2g.",
+)
 @click.option("--cpus", type=float, metavar="N", help="Processors of a container. Default: all.")
 @click.option(
     "--pids", type=int, metavar="N", help="Processes and threads in a container. Default: 1024."
@@ -121,19 +151,20 @@ def run(obj: dict[str, Any], /, words: tuple[str, ...], url: str | None, **optio
     seq 10 | maniple run -- ./a.out
     maniple run x=1..10 y=a,b -j 4 -- ./a.out {x} {y}
     maniple run -q sqlite:q.db --retries 2 --timeout 1h -- ./a.out {x}
+    maniple run points.jsonl --algorithm kmeans@0.0.1 -- {points} 2
     """  # noqa: D301 - \b is click's mark
     from maniple.minion.campaign import Campaign, Plan
     from maniple.minion.halt import Halt
     from maniple.sweep.template import Template
 
     command = obj.get("command")
-    if not command:
-        raise UsageError("which command? write it after --: maniple run x=1..10 -- ./a.out {x}")
-    if not command[0]:
-        raise UsageError("the command's first word is empty: write the program there")
-    template = Template(command)
-    if options["shell"]:
-        template.shell  # noqa: B018 - compiled below, where a param is at hand
+    template: Any = _recipe(command, options)
+    if template is None:
+        if not command:
+            raise UsageError("which command? write it after --: maniple run x=1..10 -- ./a.out {x}")
+        if not command[0]:
+            raise UsageError("the command's first word is empty: write the program there")
+        template = Template(command)
     named = queue_url(url)
     params = None
     if words:
@@ -175,6 +206,49 @@ def run(obj: dict[str, Any], /, words: tuple[str, ...], url: str | None, **optio
     return int(campaign.run())
 
 
+def _recipe(command: list[str] | None, options: dict[str, Any]) -> Any:
+    """Make the calls of the options; None when no algorithm is named.
+
+    Raises:
+        UsageError: an option of algorithms without one, or one that does not go with it.
+        AlgorithmError: there is no such algorithm.
+    """
+    algorithm = options["algorithm"]
+    if algorithm is None:
+        for name, option in (
+            ("arguments", "--arg"),
+            ("files", "--file"),
+            ("result_files", "--result"),
+        ):
+            if options[name]:
+                raise UsageError(f"{option} is for algorithms: name one with --algorithm, too")
+        return None
+    if options["image"] is not None:
+        raise UsageError("--image and --algorithm do not go together: an algorithm has a sandbox")
+    if options["shell"]:
+        raise UsageError("--shell is for commands: the words after -- are arguments of main")
+    if options["output"] == "live":
+        raise UsageError("--output live is for commands: an algorithm's comes when it has ended")
+    from maniple.algorithm.call import Limits
+    from maniple.runners.algorithm_recipe import Order, Recipe
+
+    memory = Limits().memory
+    if options["memory"] is not None:
+        from maniple.runners.container_box import parse_memory
+
+        memory = parse_memory(options["memory"])
+    return Recipe(
+        Order(
+            algorithm,
+            command,
+            options["arguments"],
+            options["files"],
+            options["result_files"],
+            Limits(seconds=None, memory=memory),
+        )
+    )
+
+
 def _box(options: dict[str, Any]) -> Any:
     """Make the container's description of the options; None when no image is named.
 
@@ -184,6 +258,8 @@ def _box(options: dict[str, Any]) -> Any:
     image = options["image"]
     if image is None:
         for name in ("network", "memory", "cpus", "pids", "workdir", "user"):
+            if name == "memory" and options["algorithm"] is not None:
+                continue
             if options[name] is not None:
                 raise UsageError(f"--{name} is for containers: name an --image, too")
         for name, option in (

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,9 @@ from maniple.sweep.template import Template
 from maniple.task import Task
 from maniple.urls import open_queue, split_url
 
+if TYPE_CHECKING:
+    from maniple.runners.algorithm_recipe import Recipe
+
 LOOK_SECONDS: Final = 0.25
 
 
@@ -37,13 +40,13 @@ class Plan(NamedTuple):
     """What is to be run, and how. Times are in seconds.
 
     Attributes:
-        template: the command.
+        template: the command, or the calls of an algorithm.
         url: of the queue, or None: one that lives as long as the run.
         params: to put on the queue first; None and no URL: the lines of standard input.
         box: the container that each task gets, or None: none.
     """
 
-    template: Template
+    template: Template | Recipe
     url: str | None
     params: Iterator[Any] | None
     jobs: int
@@ -123,7 +126,7 @@ class Campaign:
         plan = self._plan
         for number, param in params:
             if plan.shell:
-                line = plan.template.shell(param, number=number, slot=1)
+                line = self._snippet(param, number=number, slot=1)
             else:
                 from shlex import join
 
@@ -201,7 +204,7 @@ class Campaign:
     def _check(self, param: Any) -> None:
         self._plan.template.check(param)
         if self._plan.shell:
-            self._plan.template.shell(param, number=1, slot=1)
+            self._snippet(param, number=1, slot=1)
 
     def _check_first(self, queue: Queue) -> None:
         """A misspelt placeholder is one error now, not a failure of each task."""
@@ -340,7 +343,7 @@ class Campaign:
             output = directory_output(plan.output_dir)
         elif plan.output == "group":
             output = forward(lock)
-        runner = self._runner(output)
+        runner = self._runner(output, slot)
         context = Context(
             cancel=Cancel(),
             time_limit=plan.time_limit,
@@ -368,8 +371,10 @@ class Campaign:
             queue.close()
         return Exit.OK
 
-    def _runner(self, output: Output | None) -> Runner:
+    def _runner(self, output: Output | None, slot: int) -> Runner:
         plan = self._plan
+        if not isinstance(plan.template, Template):
+            return plan.template.runner(slot, output)
         words = self._shell_words if plan.shell else plan.template.words
         live = plan.output == "live" and plan.output_dir is None
         if self._ready is None:
@@ -382,4 +387,9 @@ class Campaign:
         self._ready.clear(killed=killed)
 
     def _shell_words(self, param: Any, *, number: int, slot: int) -> list[str]:
-        return ["/bin/sh", "-c", self._plan.template.shell(param, number=number, slot=slot)]
+        return ["/bin/sh", "-c", self._snippet(param, number=number, slot=slot)]
+
+    def _snippet(self, param: Any, *, number: int, slot: int) -> str:
+        template = self._plan.template
+        assert isinstance(template, Template)  # noqa: S101 - there is no shell for an algorithm
+        return template.shell(param, number=number, slot=slot)

@@ -1,5 +1,9 @@
 """Networks: a graph of jobs joined by pipes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from maniple.network.describe import load
 from maniple.network.encoding import Fixed
 from maniple.network.graph import Network
@@ -9,4 +13,27 @@ from maniple.network.pipe import Pipe
 from maniple.network.program import Program
 from maniple.network.sinks import CSVSink
 
-__all__ = ["CSVSink", "Fixed", "Job", "JobError", "Network", "Pipe", "Program", "load", "simulate"]
+if TYPE_CHECKING:
+    from maniple.network.algorithm import AlgorithmJob as AlgorithmJob
+
+__all__ = [
+    "AlgorithmJob",
+    "CSVSink",
+    "Fixed",
+    "Job",
+    "JobError",
+    "Network",
+    "Pipe",
+    "Program",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "AlgorithmJob":
+        raise AttributeError(f"module 'maniple.network' has no attribute {name!r}")
+    # most networks have none, and it takes as long to load as all the rest
+    from maniple.network.algorithm import AlgorithmJob
+
+    return AlgorithmJob

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from maniple.errors import UsageError
+import msgspec
+
+from maniple.errors import AlgorithmError, UsageError
 from maniple.network.graph import Network
 from maniple.network.job import FunctionJob, Job
 from maniple.network.pipe import Pipe
@@ -21,7 +23,7 @@ from maniple.network.sinks import CSVSink
 from maniple.network.usercode import imported, shown
 
 _FILE: Final = "network.yaml"
-_WORK: Final = ("run", "csv", "program")
+_WORK: Final = ("run", "csv", "program", "algorithm")
 _JOB_KEYS: Final = (*_WORK, "with", "inputs", "outputs", "rewinds", "groups", "max_queue")
 _PIPE_KEYS: Final = ("encoding", "blocks", "size", "count", "optional", "default")
 
@@ -142,7 +144,8 @@ def _add(
     options = dict(_mapping(about.get("with") or {}, f"{where}, with"))
     if sum(key in about for key in _WORK) != 1:
         raise UsageError(
-            f"{where}: one of run: MODULE:FUNCTION, program: COMMAND and csv: FILE is needed"
+            f"{where}: one of run: MODULE:FUNCTION, program: COMMAND and csv: FILE is needed,"
+            " or algorithm: NAME@VERSION"
         )
     bound = about.get("max_queue", 0)
     if type(bound) is not int or bound < 0:
@@ -177,6 +180,8 @@ def _job(
             return Program(about["program"], inputs, outputs, **options)
         except ValueError as error:
             raise UsageError(f"{where}: program: {error}") from None
+    if "algorithm" in about:
+        return _algorithm(str(about["algorithm"]), inputs, outputs, options, where)
     work = _function(str(about["run"]), where)
     if isinstance(work, type) and issubclass(work, Job):
         made: Job = work(inputs=inputs, outputs=outputs, **options)
@@ -186,6 +191,29 @@ def _job(
             inspect.signature(work).bind_partial(**options)
         work = functools.partial(work, **options)
     return FunctionJob(work, inputs, outputs)
+
+
+def _algorithm(
+    name: str,
+    inputs: Sequence[Pipe | str],
+    outputs: Sequence[Pipe | str],
+    options: dict[str, Any],
+    where: str,
+) -> Job:
+    from maniple.algorithm.call import Limits
+    from maniple.network.algorithm import AlgorithmJob
+
+    limits = options.pop("limits", None)
+    if limits is not None:
+        _known(_mapping(limits, f"{where}, limits"), Limits.__struct_fields__, f"{where}, limits")
+        try:
+            options["limits"] = msgspec.convert(limits, Limits)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{where}, limits: {error}") from None
+    try:
+        return AlgorithmJob(name, inputs, outputs, **options)
+    except AlgorithmError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _function(text: str, where: str) -> Callable[..., Any]:

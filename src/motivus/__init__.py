@@ -1,0 +1,1 @@
+"""The interface of the earlier platform: names only; what they do is in `maniple`."""
