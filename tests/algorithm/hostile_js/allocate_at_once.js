@@ -1,0 +1,1 @@
+onmessage = () => { new Uint8Array(2 ** 33).fill(1); };

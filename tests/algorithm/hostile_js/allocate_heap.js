@@ -1,0 +1,1 @@
+onmessage = () => { const all = []; for (;;) all.push({ a: all.length, b: [1, 2, 3] }); };

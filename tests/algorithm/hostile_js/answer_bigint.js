@@ -1,0 +1,1 @@
+onmessage = () => postMessage({ body: 10n });

@@ -1,0 +1,1 @@
+onmessage = () => { const a = {}; a.a = a; postMessage({ body: a }); };

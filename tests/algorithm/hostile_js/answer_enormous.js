@@ -1,0 +1,1 @@
+onmessage = () => postMessage({ body: "x".repeat(400 << 20) });

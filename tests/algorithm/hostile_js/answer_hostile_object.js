@@ -1,0 +1,1 @@
+onmessage = () => postMessage({ body: { get x() { throw { toString() { throw 1; } }; } } });

@@ -1,0 +1,5 @@
+onmessage = () => {
+  postMessage({ body: "first" });
+  const again = () => { Promise.resolve().then(again); };
+  again();
+};

@@ -1,0 +1,1 @@
+onmessage = () => { postMessage({ body: "first" }); throw new Error("late"); };

@@ -1,0 +1,1 @@
+onmessage = () => { for (let i = 0; ; i++) postMessage({ body: i }); };

@@ -1,0 +1,1 @@
+onmessage = () => { /^(a+)+$/.test("a".repeat(64) + "b"); };

@@ -1,0 +1,1 @@
+onmessage = () => { const again = () => { Promise.resolve().then(again); }; again(); };

@@ -1,0 +1,1 @@
+onmessage = () => { for (;;) postMessage({ hello: 1 }); };

@@ -1,0 +1,1 @@
+onmessage = () => { for (;;) console.log("x".repeat(1000)); };

@@ -1,0 +1,1 @@
+onmessage = () => { for (;;) console.error("x".repeat(1000)); };

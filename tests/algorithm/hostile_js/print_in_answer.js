@@ -1,0 +1,1 @@
+onmessage = () => postMessage({ body: 1, stdout: "x ".repeat(5 << 20) });

@@ -1,0 +1,1 @@
+onmessage = async () => { throw new RangeError("rejected"); };

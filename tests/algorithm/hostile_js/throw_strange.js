@@ -1,0 +1,1 @@
+onmessage = () => { throw { toString() { for (;;) throw 1; }, get stack() { throw 2; } }; };

@@ -1,0 +1,3 @@
+addEventListener("beforeunload", (event) => event.preventDefault());
+addEventListener("unload", () => { for (;;); });
+onmessage = () => {};

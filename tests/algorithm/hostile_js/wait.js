@@ -1,0 +1,1 @@
+onmessage = () => { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); };
