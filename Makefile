@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := .servers
+export MANIPLE_TOOLS := $(CURDIR)/$(SERVERS)/tools
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -16,10 +17,11 @@ $(READY): pyproject.toml requirements.txt
 	@./scripts/setup $(PYTHON) $(VENV)
 	@touch $@
 
-demo: $(READY)  ## Sweep a classifier over digits, kill a minion on the way; tell two voices apart
+demo: $(READY)  ## Sweep a classifier over digits, kill a minion on the way; tell two voices apart; group points
 	@./scripts/install-servers $(SERVERS) espeak
 	@$(BIN)/python examples/digits/demo.py
 	@$(BIN)/python examples/voices/demo.py
+	@$(BIN)/python examples/kmeans-c/demo.py
 
 servers:  ## Install the servers that the tests talk to, as far as that is permitted
 	@./scripts/install-servers $(SERVERS)

@@ -21,6 +21,7 @@ import table
 from bench import Bench
 from pairs import Row
 from subjects import (
+    algorithms,
     brokers,
     commands,
     containers,
@@ -44,6 +45,7 @@ SUBJECTS: dict[str, Callable[[Bench], list[Row]]] = {
     "network": network.measure,
     "brokers": brokers.measure,
     "containers": containers.measure,
+    "algorithms": algorithms.measure,
 }
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -19,6 +19,9 @@ VERBS: Final = {
     "sweep": ("maniple.cli.sweep:sweep", "Fill a queue with params."),
     "status": ("maniple.cli.status:status", "Show what was done, what failed, how fast."),
     "network": ("maniple.cli.network:network", "Run a graph of jobs joined by pipes; draw it."),
+    "loopback": ("maniple.cli.loopback:loopback", "Run a cluster on this machine: a hub, workers."),
+    "worker": ("maniple.cli.worker:worker", "Run tasks of a hub on this machine, in sandboxes."),
+    "algorithm": ("maniple.cli.algorithm:algorithm", "Make, build, test and try an algorithm."),
     "queue": ("maniple.cli.queue:queue", "List, retry, export, show or purge a queue's tasks."),
 }
 
@@ -84,15 +87,21 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(Exit.USAGE)
+    run_to_exit(cli, words, name="maniple", obj={"command": command})
+
+
+def run_to_exit(group: click.Group, words: list[str], *, name: str, obj: Any = None) -> NoReturn:
+    """Run a group of verbs as the program `name`, and end the process with its exit code."""
+    _stand()
     signal.signal(signal.SIGTERM, _terminate)
-    code = _call(words, command)
+    code = _call(group, words, name, obj)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_output()
     except OSError as error:
         _forget_output()
-        code = code or _refused(error)
+        code = code or _refused(error, name)
     sys.stderr.flush()
     # taking the interpreter down module by module would be a quarter of a short run's time
     os._exit(code)
@@ -129,17 +138,15 @@ def _forget_output() -> None:
     os.close(null)
 
 
-def _refused(error: OSError) -> int:
+def _refused(error: OSError, name: str) -> int:
     where = f" ({error.filename})" if error.filename else ": the output, or a temporary file"
-    print(f"maniple: cannot go on: {error.strerror or error}{where}", file=sys.stderr)
+    print(f"{name}: cannot go on: {error.strerror or error}{where}", file=sys.stderr)
     return Exit.BROKEN
 
 
-def _call(words: list[str], command: list[str] | None) -> int:
+def _call(group: click.Group, words: list[str], name: str, obj: Any) -> int:
     try:
-        result: Any = cli.main(
-            words, prog_name="maniple", standalone_mode=False, obj={"command": command}
-        )
+        result: Any = group.main(words, prog_name=name, standalone_mode=False, obj=obj)
     except click.exceptions.Abort:
         return Exit.INTERRUPTED
     except KeyboardInterrupt:
@@ -149,13 +156,13 @@ def _call(words: list[str], command: list[str] | None) -> int:
         return Exit.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        name = context.command_path if context else "maniple"
-        print(f"maniple: {error.format_message()} (see {name} --help)", file=sys.stderr)
+        path = context.command_path if context else name
+        print(f"{name}: {error.format_message()} (see {path} --help)", file=sys.stderr)
         return Exit.USAGE
     except ManipleError as error:
-        print(f"maniple: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         _forget_output()
-        return _refused(error)
+        return _refused(error, name)
     return result if isinstance(result, int) else Exit.OK

@@ -20,9 +20,7 @@ from maniple.cli.loopback import loopback
 from maniple.errors import UsageError
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
-)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(package_name="maniple", message="motivus of maniple %(version)s")
 def motivus() -> None:
     """Build algorithms, run a local cluster, publish.

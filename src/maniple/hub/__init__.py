@@ -1,0 +1,1 @@
+"""The hub: joins drivers, workers and the registry of algorithms."""
