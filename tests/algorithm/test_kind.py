@@ -32,6 +32,13 @@ def test_a_module_that_imports_from_javascript_needs_its_loader():
         kind_of(module, loader=False)
 
 
+def test_a_module_for_an_older_wasi_needs_its_loader():
+    module = wat(f"(module {EXIT} {START})".replace("wasi_snapshot_preview1", "wasi_unstable"))
+    assert kind_of(module, loader=True) is Kind.LOADER
+    with pytest.raises(AlgorithmError, match="imports wasi_unstable"):
+        kind_of(module, loader=False)
+
+
 def test_a_module_without_an_entry_needs_its_loader():
     module = wat(f'(module {EXIT} (func (export "other")))')
     assert kind_of(module, loader=True) is Kind.LOADER

@@ -9,7 +9,7 @@ from typing import Final
 from maniple.errors import AlgorithmError
 
 MAGIC: Final = b"\0asm\1\0\0\0"
-WASI_MODULES: Final = frozenset({"wasi_snapshot_preview1", "wasi_unstable"})
+WASI_MODULE: Final = "wasi_snapshot_preview1"
 _IMPORTS: Final = 2
 _EXPORTS: Final = 7
 _LIMIT_FLAGS_MAX: Final = 1
@@ -19,7 +19,7 @@ _FUNCTION: Final = 0
 class Kind(StrEnum):
     """How a module is run.
 
-    `WASI`: it imports nothing but WASI and exports `_start`, or imports nothing and exports
+    `WASI`: it imports nothing but WASI (preview 1) and exports `_start`, or imports nothing and exports
     `main`: wasmtime runs it. `LOADER`: it needs the JavaScript beside it.
     """
 
@@ -79,11 +79,11 @@ def kind_of(wasm: bytes, *, loader: bool) -> Kind:
     """
     surface = surface_of(wasm)
     entries = {"_start", "main"} if not surface.imports else {"_start"}
-    if surface.imports <= WASI_MODULES and surface.exports & entries:
+    if surface.imports <= {WASI_MODULE} and surface.exports & entries:
         return Kind.WASI
     if loader:
         return Kind.LOADER
-    foreign = ", ".join(sorted(surface.imports - WASI_MODULES))
+    foreign = ", ".join(sorted(surface.imports - {WASI_MODULE}))
     if foreign:
         raise AlgorithmError(
             f"the module imports {foreign}, which its JavaScript loader must bring: give the loader"
