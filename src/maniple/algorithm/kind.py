@@ -19,8 +19,8 @@ _FUNCTION: Final = 0
 class Kind(StrEnum):
     """How a module is run.
 
-    `WASI`: it imports nothing but WASI (preview 1) and exports `_start`, or imports nothing and exports
-    `main`: wasmtime runs it. `LOADER`: it needs the JavaScript beside it.
+    `WASI`: it imports nothing but WASI (preview 1) and exports `_start`, or imports nothing and
+    exports `main`: wasmtime runs it. `LOADER`: it needs the JavaScript beside it.
     """
 
     WASI = "wasi"
