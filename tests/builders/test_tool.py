@@ -2,14 +2,15 @@
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 
 import pytest
 
 from maniple.builders.contract import CompilerError
 from maniple.builders.tool import EPOCH, Toolbox
 from maniple.errors import AlgorithmError, Exit
-from support import is_alive, until
+from support import PATIENCE, is_alive, until
 
 
 def script(folder, name, text):
@@ -105,15 +106,19 @@ def test_an_interrupted_build_leaves_no_compiler_behind(tmp_path):
 def test_ctrl_c_ends_a_compiler_that_says_nothing(tmp_path):
     ready = tmp_path / "ready"
     silent = script(tmp_path, "silent", f"echo $$ >{ready}.new; mv {ready}.new {ready}; sleep 1000")
-
-    def interrupt():
-        until(ready.exists)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    helper = threading.Thread(target=interrupt)
-    helper.start()
-    with pytest.raises(KeyboardInterrupt):
-        Toolbox().run([silent], folder=str(tmp_path))
-    helper.join()
+    # in a process of its own, which hears Ctrl-C even where the tests were started deaf to it
+    program = (
+        "import signal, sys\n"
+        "from maniple.builders.tool import Toolbox\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "Toolbox().run([sys.argv[1]], folder=sys.argv[2])\n"
+    )
+    build = subprocess.Popen(
+        [sys.executable, "-c", program, silent, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    until(ready.exists)
+    build.send_signal(signal.SIGINT)
+    _, said = build.communicate(timeout=PATIENCE)
+    assert said.rstrip().endswith("KeyboardInterrupt")
     pid = int(ready.read_text())
     until(lambda: not is_alive(pid))
