@@ -46,6 +46,12 @@ def test_a_hub_that_listens_to_all_answers_to_any_name_but_not_to_pages_of_other
     )
 
 
+@pytest.mark.parametrize("name", ["[::1", "localhost:[", "]"])
+def test_headers_that_are_no_address_are_refused(name):
+    assert refusal("127.0.0.1", ("host", name)) is not None
+    assert refusal("127.0.0.1", ("host", "localhost"), ("origin", f"http://{name}")) is not None
+
+
 def test_addresses_of_this_machine_are_known():
     assert all(map(is_loopback, ["localhost", "127.0.0.1", "::1", "[::1]", "127.1.2.3"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.example", ""]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _LOCAL: Final = "localhost"
 _MOST_SHOWN: Final = 100
@@ -45,12 +45,20 @@ class Gate:
                 host = value.decode("latin-1")
             elif name == b"origin":
                 origin = value.decode("latin-1")
-        asked = urlsplit(f"//{host}").hostname or ""
+        asked = _split(f"//{host}").hostname or ""
         if self._local and not is_loopback(asked):
             return (
                 f"this hub answers to localhost only, not to {asked[:_MOST_SHOWN]!r};"
                 " start it with --bind to be reached from elsewhere"
             )
-        if origin and urlsplit(origin).netloc.lower() != host.lower():
+        if origin and _split(origin).netloc.lower() != host.lower():
             return f"pages of {origin[:_MOST_SHOWN]} may not use this hub"
         return None
+
+
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; one that cannot be is nobody's."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
