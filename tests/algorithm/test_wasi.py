@@ -1,5 +1,6 @@
 """How a WASI module is called: what goes in, what comes out, and what its failures are called."""
 
+import io
 import os
 import signal
 import stat
@@ -111,6 +112,15 @@ def test_a_damaged_data_zip_is_a_failure(bench, tmp_path):
         archive.writestr("in/data.bin", b"some content that is long enough")
     data = path.read_bytes()
     ended(bench.run("noop", data=data.replace(b"content", b"CONTENT", 1)), "bad file system")
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            archive.writestr("a", bytes(range(256)) * 8)
+        damaged = bytearray(buffer.getvalue())
+        damaged[31:71] = b"\xff" * 40
+        answer = bench.run("noop", data=bytes(damaged))
+        assert not answer.ok
+        assert answer.cause.startswith("bad file"), answer
     bench.works()
 
 

@@ -9,7 +9,7 @@ from maniple.algorithm.blobs import digest_of
 from maniple.algorithm.call import Call, Code
 from maniple.cluster.messages import Refused
 from maniple.errors import UsageError
-from maniple.minion.worker import fork_workers, run_workers
+from maniple.minion.worker import run_workers
 from small_algorithms import loaded, need
 from support import is_alive, minions, one_line, opened_shell, until
 from worker_hub import WorkerHub
@@ -162,9 +162,8 @@ def test_a_hub_that_cannot_be_is_told_at_once(shell):
     result = shell.maniple("worker", "ftp://somewhere")
     assert result.returncode == 2
     assert "ws://HOST:PORT" in one_line(result.stderr)
-    for refused in (run_workers, fork_workers):
-        with pytest.raises(UsageError):
-            refused("h:1", 0)
+    with pytest.raises(UsageError):
+        run_workers("h:1", 0)
 
 
 def test_a_cache_that_cannot_be_written_is_told_once(shell, hub):
@@ -184,16 +183,3 @@ def test_events_of_workers_are_as_those_of_any_minion(shell, hub):
     status = shell.maniple("status", "events")
     assert status.returncode == 0, status.stderr
     assert "2" in status.stdout
-
-
-def test_a_program_can_have_workers_of_its_own(hub, tmp_path, monkeypatch):
-    monkeypatch.setenv("MANIPLE_CACHE", str(tmp_path / "cache"))
-    pid = fork_workers(hub.url, 2)
-    try:
-        hub.submit(*(call(hub, DOUBLE, n) for n in range(4)))
-        hub.until_answered(4)
-    finally:
-        os.kill(pid, signal.SIGTERM)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 143
-    until(lambda: not hub.open)

@@ -8,10 +8,10 @@ from functools import lru_cache
 from maniple.algorithm.call import Call
 from maniple.algorithm.ends import End, Over, over
 from maniple.algorithm.sandbox import Parts
+from maniple.algorithm.zips import DAMAGED
 
 _LINK = 0o120000
 _KIND = 0o170000
-_BROKEN = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, OSError)
 
 
 def refused(call: Call, parts: Parts) -> End | None:
@@ -47,7 +47,7 @@ def _zip(path: str) -> tuple[str | None, int, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except _BROKEN as error:
+    except (*DAMAGED, OSError) as error:
         return f"the starting file system is no zip: {error}", 0, 0
     for entry in entries:
         name = entry.filename

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ from maniple.algorithm.call import Code
 from maniple.algorithm.kind import Kind, kind_of
 from maniple.algorithm.reference import check_word, split_stem
 from maniple.algorithm.sandbox import Parts
+from maniple.algorithm.zips import DAMAGED
 from maniple.errors import AlgorithmError
 
 LARGEST: Final = 1 << 30
@@ -22,14 +22,6 @@ LARGEST: Final = 1 << 30
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can hold
 _PLAIN_FILE: Final = 0o100644 << 16
-_BROKEN: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-)
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -126,7 +118,7 @@ def unpack(data: bytes, where: str, *, stem: str | None = None) -> Package:
                         if ending == ".wasm":
                             found = name.removesuffix(ending)
                         break
-    except _BROKEN as error:
+    except (*DAMAGED, OSError) as error:
         raise AlgorithmError(f"{where}: not a package: {error}") from None
     if found is None:
         raise AlgorithmError(f"{where}: not a package: it holds no file NAME-VERSION.wasm")

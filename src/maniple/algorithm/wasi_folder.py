@@ -19,12 +19,12 @@ from typing import IO, BinaryIO, Final
 
 from maniple.algorithm.call import Limits
 from maniple.algorithm.ends import End, Over, over
+from maniple.algorithm.zips import DAMAGED
 
 _KIND: Final = 0o170000
 _LINK: Final = 0o120000
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BROKEN: Final = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError)
 _ONE_READ: Final = 1 << 20
 _FULL: Final = frozenset({errno.EFBIG, errno.ENOSPC, errno.EDQUOT})
 
@@ -108,7 +108,7 @@ class Folder:
                     assert parts is not None  # noqa: S101 - checked above
                     with archive.open(entry) as source:
                         _copy(source, self._place(parts, folders), entry.file_size)
-        except _BROKEN as error:
+        except DAMAGED as error:
             raise FolderError(
                 End("bad file system", f"the starting file system is no whole zip: {error}")
             ) from None

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
-from maniple import proctree
 from maniple.algorithm.call import Limits
-from maniple.errors import Exit, ManipleError, UsageError
+from maniple.errors import Exit, UsageError
 from maniple.minion.book import Policy
 from maniple.minion.crew import Crew
 from maniple.minion.minion import Minion
@@ -131,53 +126,3 @@ def run_workers(
     if crew.broken:
         return Exit.BROKEN
     return _SIGNALLED + crew.stopped_by if crew.stopped_by else Exit.OK
-
-
-def fork_workers(
-    url: str,
-    jobs: int,
-    *,
-    limits: Limits | None = None,
-    report: str | None = None,
-    quiet: bool = True,
-) -> int:
-    """Start a process that leads a crew of workers; it ends when this process does.
-
-    It is a fork: call it before threads and event loops are started. SIGTERM ends it in order.
-
-    Args:
-        url: of the hub, which need not answer yet.
-        jobs: how many workers.
-        limits: what a call may use at most.
-        report: a folder for event files, or None.
-        quiet: do not say when the hub cannot be reached.
-
-    Returns:
-        The process, to be waited for.
-
-    Raises:
-        UsageError: the URL is malformed, or `jobs` is below 1.
-    """
-    if jobs < 1:
-        raise UsageError(f"workers must be at least 1, not {jobs}")
-    read_place(rest_of(url))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    code: int = Exit.BROKEN
-    try:
-        signal.set_wakeup_fd(-1)
-        proctree.die_with_parent(signal.SIGTERM, parent)
-        code = run_workers(url, jobs, limits=limits, report=report, quiet=quiet)
-    except ManipleError as error:
-        print(f"maniple: {error}", file=sys.stderr)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
