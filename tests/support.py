@@ -56,6 +56,31 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+class Patient:
+    """A queue whose server needs a moment: a lease that does not wait waits as long as it needs."""
+
+    def __init__(self, queue: Any, patience: float) -> None:
+        self._queue = queue
+        self._patience = patience
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    def lease(self, limit: int, ttl: float, wait: float | None = None) -> Any:
+        if wait is not None:
+            return self._queue.lease(limit, ttl, wait)
+        leases = []
+        while len(leases) < limit:
+            # the rest of a batch may be a moment behind its first task
+            more = self._queue.lease(limit - len(leases), ttl, self._patience)
+            if not more:
+                break
+            leases += more
+        if not limit:
+            self._queue.lease(0, ttl)
+        return leases
+
+
 class Shell:
     """Runs commands in a folder of its own, and knows every process that comes of them."""
 

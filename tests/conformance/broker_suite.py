@@ -27,10 +27,11 @@ import pytest
 
 from brokers.proxy import Proxy
 from brokers.server import running
-from conformance.queue_suite import Patient, QueueConformance, params
+from conformance.queue_suite import QueueConformance, params
 from maniple.errors import ManipleError, StorageError
 from maniple.queue import Remote
 from maniple.urls import open_queue, redact
+from support import Patient
 
 SECRET = "s3cr3t%2Fword"
 

@@ -25,6 +25,7 @@ import pytest
 
 from maniple.queue import MAX_LAPSES, Failure, State
 from maniple.task import Task
+from support import Patient
 
 LONG = 300.0
 EACH = {
@@ -71,31 +72,6 @@ class unordered:  # noqa: N801 - reads as a word in an assertion
 
 def params(leases):
     return [lease.task.param for lease in leases]
-
-
-class Patient:
-    """A queue whose server needs a moment: a lease that does not wait waits as long as it needs."""
-
-    def __init__(self, queue, patience):
-        self._queue = queue
-        self._patience = patience
-
-    def __getattr__(self, name):
-        return getattr(self._queue, name)
-
-    def lease(self, limit, ttl, wait=None):
-        if wait is not None:
-            return self._queue.lease(limit, ttl, wait)
-        leases = []
-        while len(leases) < limit:
-            # the rest of a batch may be a moment behind its first task
-            more = self._queue.lease(limit - len(leases), ttl, self._patience)
-            if not more:
-                break
-            leases += more
-        if not limit:
-            self._queue.lease(0, ttl)
-        return leases
 
 
 class QueueConformance:

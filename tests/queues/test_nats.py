@@ -32,7 +32,7 @@ from maniple.queues.nats import NatsQueue, NatsTlsQueue
 from maniple.queues.nats_channel import Fetched, clock
 from maniple.task import Task
 from maniple.urls import open_queue, redact
-from support import until
+from support import Patient, until
 
 pytestmark = pytest.mark.xdist_group("nats")
 HOLDER = """
@@ -73,7 +73,7 @@ def opened():
 
 @pytest.fixture
 def queue(server, name, opened):
-    return opened(server.url(name, silence=2))
+    return Patient(opened(server.url(name, silence=2)), 0.1)
 
 
 def params(leases):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
@@ -20,7 +21,7 @@ from maniple.queue import MAX_LAPSES, Failure, State
 from maniple.queues.rabbitmq_names import Names, round_up
 from maniple.task import Task
 from maniple.urls import open_queue
-from support import until
+from support import Patient, until
 
 pika = pytest.importorskip("pika")
 pytestmark = pytest.mark.xdist_group("rabbitmq")
@@ -39,7 +40,7 @@ def name():
 @pytest.fixture
 def queue(server, name):
     with closing(open_queue(server.url(name))) as queue:
-        yield queue
+        yield Patient(queue, 0.15)
 
 
 @contextmanager
@@ -454,6 +455,19 @@ def test_looking_at_failed_tasks_keeps_them_in_order(server, name, queue):
     assert queue.retry([Task.of(n).id for n in range(0, 3000, 2)]) == 1500
     assert [r.task.param for r in queue.records(State.FAILED)] == list(range(1, 3000, 2))
     assert [lease.task.param for lease in queue.lease(9, 60.0)] == list(range(0, 18, 2))
+
+
+def test_two_who_look_at_failed_tasks_at_once_both_see_all(server, name, queue, monkeypatch):
+    monkeypatch.setattr("maniple.queues.rabbitmq_admin.READING_SECONDS", 0.5)
+    queue.put(range(500))
+    queue.fail([(lease, Failure("exit 1", "")) for lease in queue.lease(500, 60.0)])
+
+    def look(_):
+        with closing(open_queue(server.url(name))) as looker:
+            return [len(list(looker.records(State.FAILED))) for _ in range(5)]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(look, range(2))) == [[500] * 5] * 2
 
 
 def test_what_it_cannot_list_it_says(queue):

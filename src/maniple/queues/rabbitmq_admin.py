@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Final
 
 from msgspec.structs import replace
 
 from maniple.queue import QueueStats, Record, State
-from maniple.queues.rabbitmq_channel import Channel, Delivery, method_payload, spec
+from maniple.queues.rabbitmq_channel import (
+    Channel,
+    Delivery,
+    GoneError,
+    RefusedError,
+    method_payload,
+    spec,
+)
 from maniple.queues.rabbitmq_desk import Desk
 from maniple.queues.rabbitmq_intake import MOST_PREFETCH
 from maniple.queues.rabbitmq_making import exists, leave
@@ -22,6 +30,8 @@ SECOND_LOOK_SECONDS: Final = 0.2
 READING_SECONDS: Final = 5.0
 GLANCE_SECONDS: Final = 0.002
 HEARING_SECONDS: Final = 0.3
+ALONE_SECONDS: Final = 60.0
+_LOCKED: Final = 405
 
 
 async def count(desk: Desk, names: Names) -> QueueStats:
@@ -50,12 +60,10 @@ async def _count(desk: Desk, names: Names) -> QueueStats:
 
 async def failed(desk: Desk, names: Names) -> list[Record]:
     """Read all failed tasks: take them for a moment."""
-    channel, look = await desk.wire.channel(), names.look(names.failed)
-    try:
+    async with _alone(desk, names) as channel:
+        look = names.look(names.failed)
         found = await _take_all(channel, look)
         await _give_back(channel, look, len(found))
-    finally:
-        await leave(channel)
     return [_record(delivery) for delivery in found]
 
 
@@ -66,8 +74,8 @@ def _record(delivery: Delivery) -> Record:
 
 async def retry(desk: Desk, names: Names, ids: Collection[str] | None) -> int:
     """Put failed tasks back, which leave their place in the same transaction; return how many."""
-    channel, look = await desk.wire.channel(), names.look(names.failed)
-    try:
+    async with _alone(desk, names) as channel:
+        look = names.look(names.failed)
         await channel.ask(spec.Tx.Select())
         channel.transacts = True
         route = method_payload(spec.Basic.Publish(routing_key=names.main, mandatory=True))
@@ -85,8 +93,30 @@ async def retry(desk: Desk, names: Names, ids: Collection[str] | None) -> int:
             await channel.ask(spec.Tx.Commit())
         await _give_back(channel, look, len(found) - len(messages))
         return len(messages)
-    finally:
-        await leave(channel)
+
+
+@asynccontextmanager
+async def _alone(desk: Desk, names: Names) -> AsyncIterator[Channel]:
+    """Open a channel to take failed tasks, while nobody else does: he would not see them all.
+
+    A queue that belongs to this connection is the lock: it ends with the connection.
+    """
+    until = time.monotonic() + ALONE_SECONDS
+    async with desk.looking:
+        while True:
+            channel = await desk.wire.channel()
+            try:
+                await channel.ask(names.make_lock())
+                break
+            except RefusedError as error:
+                if error.code != _LOCKED or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+        try:
+            yield channel
+        finally:
+            await leave(channel)
+            desk.control.ask(spec.Queue.Delete(queue=names.lock))
 
 
 async def received(desk: Desk, names: Names, queue: str, number: int) -> bool:
@@ -119,22 +149,41 @@ async def _give_back(channel: Channel, look: spec.Queue.Declare, kept: int) -> N
 
 
 async def _take_all(channel: Channel, look: spec.Queue.Declare) -> list[Delivery]:
+    """Take all that is ready in a queue, the oldest first.
+
+    Raises:
+        GoneError: the server does not hand over what it counts as handed over. Part of a queue
+            must not look like all of it; on another connection it is asked again.
+    """
     found: list[Delivery] = []
     for number in itertools.count():
         before = len(found)
-        tag = f"look{number}"
         ready = (await channel.ask(look)).message_count
         if not ready:
             break
+        tag = f"look{number}"
         channel.ask(spec.Basic.Qos(prefetch_count=MOST_PREFETCH))
         await channel.consume(look.queue, tag, found.append)
-        until = time.monotonic() + READING_SECONDS
-        while len(found) - before < min(ready, MOST_PREFETCH):
-            if time.monotonic() > until:
-                break
-            await asyncio.sleep(GLANCE_SECONDS)
+        await _reach(channel, found, before + min(ready, MOST_PREFETCH))
         await channel.ask(spec.Basic.Cancel(consumer_tag=tag))
+        # what comes in meanwhile makes the rest larger, so this is never too much to expect
+        taken = ready - (await channel.ask(look)).message_count
+        if not await _reach(channel, found, before + taken):
+            raise GoneError("the server does not hand over the messages of a queue")
     return sorted(found, key=order)
+
+
+async def _reach(channel: Channel, found: list[Delivery], number: int) -> bool:
+    """Wait until so many have come, as long as some do; tell whether they have."""
+    count, until = -1, 0.0
+    while len(found) < number and channel.error is None:
+        now = time.monotonic()
+        if len(found) > count:
+            count, until = len(found), now + READING_SECONDS
+        elif now > until:
+            break
+        await asyncio.sleep(GLANCE_SECONDS)
+    return len(found) >= number
 
 
 async def purge(desk: Desk, names: Names, state: State | None) -> int:

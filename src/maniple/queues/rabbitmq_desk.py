@@ -64,6 +64,7 @@ class Desk:
     Attributes:
         control: the channel for questions about queues.
         busy: whether we are counted as one who holds tasks.
+        looking: held by the one who takes failed tasks to read them.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Desk:
         self.wire = wire
         self.names = names
         self.busy = False
+        self.looking = asyncio.Lock()
         self._rotate = rotate
         self._json_text = json_text
         self._wants_receipts = receipts

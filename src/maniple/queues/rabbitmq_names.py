@@ -5,6 +5,7 @@ NAME.failed     failed tasks, each with its failure
 NAME.delayed    a mark for each delayed task, gone when the delay is over
 NAME.busy       always empty: who holds tasks consumes from it, and is counted by that
 NAME.delay.N    tasks that go back to NAME after N milliseconds
+NAME.lock       there while somebody takes the failed tasks to read them
 NAME.hold.ID    copies of the tasks that one process has held for long
 """
 
@@ -47,6 +48,7 @@ class Names:
         self.failed = f"{name}.failed"
         self.delayed = f"{name}.delayed"
         self.busy = f"{name}.busy"
+        self.lock = f"{name}.lock"
         self.hold_prefix = f"{name}.hold."
         self.acks_prefix = f"{name}.acks."
 
@@ -84,6 +86,10 @@ class Names:
         """Make a queue that keeps the latest message only, and only while the server runs."""
         arguments = {"x-queue-type": "classic", "x-max-length": 1, "x-expires": ACKS_MS}
         return spec.Queue.Declare(queue=queue, durable=True, arguments=arguments)
+
+    def make_lock(self) -> Any:
+        """Make a queue that lasts as long as the connection; on others the server says 405."""
+        return spec.Queue.Declare(queue=self.lock, exclusive=True)
 
     def make_stamp(self) -> Any:
         """Make a queue that vanishes at once; see `rabbitmq_making`."""
