@@ -35,6 +35,14 @@ def test_every_extra_that_an_error_names_exists():
     assert "pip install 'maniple[execo]'" in str(plugins.missing_extra("execo", "the queue"))
 
 
+def test_of_several_libraries_all_that_are_missing_are_said_in_one_line():
+    plugins.need_all({"msgspec": "msgspec"}, "motivus", "a cluster")
+    with pytest.raises(MissingExtraError) as error:
+        plugins.need_all({"a": "no_a", "msgspec": "msgspec", "b": "no_b"}, "motivus", "a cluster")
+    text = "a cluster needs a and b: pip install 'maniple[motivus]' brings all"
+    assert str(error.value) == text
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """Another package, installed: it adds one good backend and one whose library is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from maniple.errors import ManipleError, MissingExtraError, UsageError
@@ -71,6 +72,26 @@ def missing_extra(library: str, what: str) -> MissingExtraError:
     return MissingExtraError(
         f"{what} needs the library {library}: pip install 'maniple[{extra}]' brings it"
     )
+
+
+def need_all(libraries: Mapping[str, str], extra: str, what: str) -> None:
+    """Ask for several optional libraries at once, so that the user need not find out one by one.
+
+    Args:
+        libraries: the names by which each is installed, and imported.
+        extra: brings them all.
+        what: needs them.
+
+    Raises:
+        MissingExtraError: some are not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [library for library, module in libraries.items() if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{what} needs {' and '.join(missing)}: pip install 'maniple[{extra}]' brings all"
+        )
 
 
 def names(group: str) -> list[str]:

@@ -22,12 +22,20 @@ from maniple.hub.server import listen, run_hub
 from maniple.minion.crew import Crew
 from maniple.minion.tally import Tally
 from maniple.minion.worker import worker_minion
+from maniple.plugins import need_all
 
 PORT: Final = 7070
 HOST: Final = "127.0.0.1"
 LOOK_SECONDS: Final = 0.5
 LARGEST_VIEW: Final = 1 << 16
 MOST_SHOWN: Final = 256
+LIBRARIES: Final = {
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "websockets": "websockets",
+    "python-multipart": "python_multipart",
+    "wasmtime": "wasmtime",
+}
 _READY: Final = b"ready"
 _SIGNALLED: Final = 128
 
@@ -60,7 +68,10 @@ def serve(
     Raises:
         UsageError: there is no such address, or the port needs rights that we have not.
         ClusterError: the port is taken.
+        MissingExtraError: what hub and workers need is not installed.
     """
+    # else each process of the cluster would say it of the one that it needs
+    need_all(LIBRARIES, "motivus", "a cluster on this machine")
     jobs = jobs or len(os.sched_getaffinity(0))
     listener = listen(host, port)
     shown = socket_name(host)
