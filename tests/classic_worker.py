@@ -25,7 +25,7 @@ from maniple.algorithm.javascript import JavascriptSandbox
 from maniple.algorithm.package import Package
 from maniple.runner import Cancel
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 _FLAGS = [
     "--headless",

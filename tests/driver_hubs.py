@@ -34,6 +34,7 @@ from maniple.cluster.messages import (
     decode_from_driver,
     encode,
 )
+from support import PATIENCE
 
 WASM = b"\0asm\1\0\0\0" + b"\7\x08\1\4main\0\0"
 """A module that exports a function `main` and imports nothing: enough to be told apart."""
@@ -63,7 +64,7 @@ class _Threaded:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(PATIENCE)
         assert self.port, self.broken
         return self
 

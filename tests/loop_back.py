@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import MANIPLE, PATIENCE, until
+from support import LONG, MANIPLE, PATIENCE, until
 
 _LINE = re.compile(r"export WEBSOCKET_URI=(\S+)")
 
@@ -56,7 +56,7 @@ def drive(script: Path, *words: str, folder: Path, environment: dict[str, str]) 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

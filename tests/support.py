@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from maniple.minion.crew import GRACE_SECONDS
+
 MANIPLE = str(Path(sys.executable).with_name("maniple"))
 PATIENCE = 60.0
+LONG = 5 * PATIENCE
+"""Seconds for a whole command, compilers and thousands of tasks included, on a busy machine."""
 MARK = "TEST_MARK"
 _Found = TypeVar("_Found")
 
@@ -32,8 +37,21 @@ def until(condition: Callable[[], _Found], patience: float = PATIENCE) -> _Found
     return found
 
 
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """Keep a port for servers of this test alone: nobody else is given it between two of them.
+
+    While none of them listens, connections are refused. A server must allow the reuse of its
+    address, as they do.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
 def children(pid: int) -> list[int]:
-    """List the children of a process."""
+    """List the children of a process, in the order in which they were started."""
     with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [int(word) for word in file.read().split()]
     return []
@@ -57,27 +75,22 @@ def is_alive(pid: int) -> bool:
 
 
 class Patient:
-    """A queue whose server needs a moment: a lease that does not wait waits as long as it needs."""
+    """A queue whose server needs a moment: a lease that does not wait waits until it is whole."""
 
-    def __init__(self, queue: Any, patience: float) -> None:
+    def __init__(self, queue: Any) -> None:
         self._queue = queue
-        self._patience = patience
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
 
     def lease(self, limit: int, ttl: float, wait: float | None = None) -> Any:
-        if wait is not None:
-            return self._queue.lease(limit, ttl, wait)
-        leases = []
-        while len(leases) < limit:
+        if wait is not None or not limit:
+            return self._queue.lease(limit, ttl, wait or 0.0)
+        leases: list[Any] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(leases) < limit and (left := deadline - time.monotonic()) > 0:
             # the rest of a batch may be a moment behind its first task
-            more = self._queue.lease(limit - len(leases), ttl, self._patience)
-            if not more:
-                break
-            leases += more
-        if not limit:
-            self._queue.lease(0, ttl)
+            leases += self._queue.lease(limit - len(leases), ttl, left)
         return leases
 
 
@@ -111,7 +124,7 @@ class Shell:
             [str(word) for word in words],
             cwd=options.pop("cwd", self.folder),
             env={**self.environment, **(env or {})},
-            timeout=PATIENCE,
+            timeout=LONG,
             text=True,
             check=False,
             **options,
@@ -134,8 +147,20 @@ class Shell:
 
     def finish(self, process: subprocess.Popen[Any]) -> tuple[int, str, str]:
         """Wait for a started command; give its exit code and what it printed."""
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=LONG)
         return process.returncode, out, err
+
+    def interrupt(self, process: subprocess.Popen[Any], number: int) -> tuple[int, bool]:
+        """Send a signal to `maniple run`, and wait for its end.
+
+        Returns:
+            Its exit code, and whether it took no longer than minions are given to leave: those that
+            need more are killed, and their tasks come back when the leases lapse.
+        """
+        began = time.monotonic()
+        process.send_signal(number)
+        code = self.finish(process)[0]
+        return code, time.monotonic() - began < GRACE_SECONDS
 
     def lines(self, name: str) -> list[str]:
         """Read the lines of a file of the folder; none when it does not exist."""
@@ -162,7 +187,7 @@ class Shell:
 
     def close(self) -> list[int]:
         """End what is left, and tell what it was."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE / 2
         while (left := self.alive()) and time.monotonic() < deadline:
             time.sleep(0.02)
         for pid in left:

@@ -28,7 +28,7 @@ from maniple.cluster.messages import (
     encode,
 )
 from small_algorithms import ADD
-from support import until
+from support import PATIENCE, until
 
 
 class WorkerHub:
@@ -193,4 +193,4 @@ class WorkerHub:
     def close(self):
         self.server.shutdown()
         self.cut()
-        self.thread.join(10)
+        self.thread.join(PATIENCE)

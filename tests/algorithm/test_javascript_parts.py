@@ -324,8 +324,12 @@ def test_a_rejection_counts_when_no_answer_comes_after_it(course):
     assert course.answer().stderr == b"Error: no\n at x\n"
 
 
-def test_memory_that_was_refused_is_the_memory_limits_doing(course):
-    course.heard(frame(Kind.THROWN, b'{"what":"RangeError: Array buffer allocation failed"}'), 1.0)
+@pytest.mark.parametrize(
+    "what",
+    ["Array buffer allocation failed", "WebAssembly.Memory.grow(): Unable to grow instance memory"],
+)
+def test_memory_that_was_refused_is_the_memory_limits_doing(course, what):
+    course.heard(frame(Kind.THROWN, json.dumps({"what": f"RangeError: {what}"}).encode()), 1.0)
     assert course.answer().cause == "memory limit"
 
 

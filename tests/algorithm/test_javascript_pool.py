@@ -16,6 +16,7 @@ import pytest
 
 from javascript_calls import EMPTY, MIB, calling
 from maniple import proctree
+from maniple.algorithm import javascript
 from maniple.algorithm.call import Limits
 from maniple.algorithm.javascript_command import Confinement, find_deno
 from maniple.runner import Cancel
@@ -38,42 +39,59 @@ def until(condition, what):
     return found
 
 
+callers = []
+
+
 @pytest.fixture(scope="module", params=list(Confinement))
 def call(request, tmp_path_factory):
     if request.param is Confinement.BUBBLEWRAP and shutil.which("bwrap") is None:
         missing("bwrap")
     with calling(tmp_path_factory.mktemp("pool"), confinement=request.param) as caller:
+        callers.append(caller)
         yield caller
+        callers.remove(caller)
 
 
 @pytest.fixture
-def held(call):
+def alone():
+    """See to it that no other sandbox starts or ends processes while a test counts them."""
+    for caller in callers:
+        caller.sandbox.close()
+
+
+@pytest.fixture
+def held(call, monkeypatch):
     """Run a call that does not end in a thread; give the process that runs it."""
     cancel = Cancel()
     answers = []
+    taken = []
+    pool = call.sandbox._pool_here()
+    take = pool.take
+
+    def noting(*words):
+        process = take(*words)
+        taken.append((process._inner, used(process._inner)))
+        return process
+
+    def loops():
+        # nothing but the loop takes so much: it has been ready since before
+        return [pid for pid, before in taken if used(pid) > before + 0.2]
+
+    monkeypatch.setattr(pool, "take", noting)
     thread = threading.Thread(target=lambda: answers.append(call(LOOP, cancel=cancel)))
-    before = busy(call)
     thread.start()
-    process = until(lambda: busy(call) - before, "a running process").pop()
+    (process,) = until(loops, "a running process")
     yield process, answers, thread
     cancel.request()
     thread.join()
     cancel.close()
 
 
-def busy(call):
-    """Give the processes of ours that have used a fifth of a second of a processor."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    found = set()
-    for pid in proctree.descendants(os.getpid()):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[11]) + int(fields[12]) > ticks / 5:
-            found.add(pid)
-    return found
+def used(pid):
+    """Tell how many seconds of a processor a process has used."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # calls one after the other
@@ -92,6 +110,24 @@ def test_a_code_that_is_called_again_is_prepared_and_still_runs_in_a_fresh_proce
     seen = [call.value(loader) for _ in range(5)]
     assert [count for count, _ in seen] == [1] * 5
     assert len({origin for _, origin in seen}) == 5
+
+
+def test_a_wait_for_a_process_is_not_the_calls_time(call, monkeypatch):
+    pool = call.sandbox._pool_here()
+    take = pool.take
+    late = [0.0]
+
+    def slow(*words):
+        late[0] += 1000
+        return take(*words)
+
+    class Clock:
+        time = staticmethod(time.time)
+        monotonic = staticmethod(lambda: time.monotonic() + late[0])
+
+    monkeypatch.setattr(javascript, "time", Clock)
+    monkeypatch.setattr(pool, "take", slow)
+    assert call.says("1", limits=Limits(seconds=PATIENCE)) == 1
 
 
 def test_each_call_has_its_own_limits(call):
@@ -261,7 +297,7 @@ def test_the_memory_limit_holds_by_the_kernels_own_count(call, tmp_path, name):
 # endings
 
 
-def test_nothing_is_left_when_the_sandbox_is_closed(tmp_path):
+def test_nothing_is_left_when_the_sandbox_is_closed(alone, tmp_path):
     before = set(proctree.descendants(os.getpid()))
     with calling(tmp_path, ready=3) as caller:
         assert caller.says("1") == 1
@@ -269,7 +305,7 @@ def test_nothing_is_left_when_the_sandbox_is_closed(tmp_path):
     assert set(proctree.descendants(os.getpid())) <= before
 
 
-def test_descriptors_do_not_gather(tmp_path):
+def test_descriptors_do_not_gather(alone, tmp_path):
     with calling(tmp_path) as caller:
         for _ in range(3):
             caller.says("1")
@@ -282,7 +318,7 @@ def test_descriptors_do_not_gather(tmp_path):
     assert len(os.listdir("/proc/self/fd")) < before
 
 
-def test_a_process_that_is_killed_while_it_waits_is_replaced(tmp_path):
+def test_a_process_that_is_killed_while_it_waits_is_replaced(alone, tmp_path):
     before = set(proctree.descendants(os.getpid()))
     with calling(tmp_path) as caller:
         caller.says("1")
@@ -355,7 +391,11 @@ def test_nothing_is_left_when_the_worker_is_killed(call, tmp_path):
                 lambda: len(found := proctree.descendants(worker.pid)) >= least and found,
                 "its processes",
             )
-            handles = [os.pidfd_open(pid) for pid in below]
+            handles = []
+            for pid in below:
+                with suppress(ProcessLookupError):  # that of the first call was at its end
+                    handles.append(os.pidfd_open(pid))
+            assert handles
         finally:
             worker.kill()
     try:

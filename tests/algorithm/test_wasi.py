@@ -203,6 +203,7 @@ def test_a_part_that_is_not_there_is_an_error_of_the_machine(bench, tmp_path):
 
 
 def test_without_wasmtime_the_error_says_what_to_install(bench, monkeypatch):
+    compiled("noop")  # which looks for a library too
     monkeypatch.setattr(wasi.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="maniple\\[algorithm\\]"):
         bench.run("noop")
@@ -238,6 +239,22 @@ def test_a_module_is_compiled_by_a_process_that_has_run_nothing(bench):
     assert bench.pid == before
 
 
+def test_the_start_of_a_process_is_not_the_calls_time(bench, monkeypatch):
+    left = []
+    wait = wasi_process.WasiProcess.wait_ready
+
+    def slow(process, watch, cancels, wake):
+        if not process._ready:
+            left.append(watch.patience(time.monotonic()))
+        wait(process, watch, cancels, wake)
+
+    monkeypatch.setattr(wasi_process.WasiProcess, "wait_ready", slow)
+    bench.run("noop")
+    # compiled by a process of its own
+    assert bench.run("echo").ok
+    assert left == [None, None]
+
+
 def test_more_modules_than_are_kept_in_memory_all_run(bench, monkeypatch):
     monkeypatch.setattr(wasi_process, "MODULES", 2)
     for _ in range(2):
@@ -254,12 +271,20 @@ def test_a_process_that_is_killed_between_two_calls_is_replaced(bench):
 
 def test_a_process_that_is_killed_during_a_call_is_replaced_and_the_call_tried_again(bench):
     pid = _pid_that_can_loop(bench)
-    timer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
-    timer.start()
+
+    def kill():
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+        # the second attempt loops as well
+        _until(lambda: (process := bench.sandbox._process) is not None and process.pid != pid)
+        bench.sandbox.abort()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
     try:
-        ended(bench.run("loop", limits=Limits(seconds=2)), "time limit")
+        ended(bench.run("loop"), "cancelled")
     finally:
-        timer.join()
+        killer.join()
     assert not _lives(pid)
     bench.works()
 
@@ -283,7 +308,11 @@ def test_the_output_so_far_is_there_when_a_call_is_ended(bench):
             (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 7))
             (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 20)))
             (loop (br 0))))"""
-    answer = ended(bench.run_wat(text, limits=Limits(seconds=0.5)), "time limit")
+    for seconds in (0.5, 5, 50):
+        answer = ended(bench.run_wat(text, limits=Limits(seconds=seconds)), "time limit")
+        # on a busy machine compiling alone may take all of that
+        if answer.stderr:
+            break
     assert answer.stderr == b"so far\n"
     assert bench.run("noop").stderr == b""
 
@@ -329,7 +358,7 @@ from pathlib import Path
 from algorithm.wasi_bench import Bench
 from maniple.algorithm.call import Limits
 bench = Bench(Path({tmp!r}), folder={folder!r})
-bench.run("loop", limits=Limits(seconds=0.1))
+bench.learn("loop")
 bench.run("remember")
 bench.run("loop", limits=Limits(seconds=0.1))
 bench.run("remember")
@@ -396,7 +425,7 @@ def test_where_code_cannot_be_kept_calls_run_all_the_same(bench, tmp_path):
 
 def _pid_that_can_loop(bench):
     """Have the code kept, so that no other process is needed to compile it."""
-    bench.run("loop", limits=Limits(seconds=0.1))
+    bench.learn("loop")
     bench.works()
     return bench.pid
 

@@ -133,7 +133,7 @@ def test_a_single_large_write_is_cut_at_the_limit(plain):
             (i32.store (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) (i32.const 33554432))
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))
             (loop (br 0))))"""
-    answer = plain.run_wat(text, limits=limits(output=1000, seconds=5))
+    answer = plain.run_wat(text, limits=limits(output=1000))
     ended(answer, "output limit", "1000 bytes")
     assert len(answer.stdout) == 1000
     plain.works()

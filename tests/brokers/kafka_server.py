@@ -97,9 +97,10 @@ class KafkaServer(Server):
             "share.coordinator.state.topic.min.isr": 1,
             "share.coordinator.state.topic.num.partitions": 1,
             "group.initial.rebalance.delay.ms": 0,
-            # one that was killed comes back as soon as it is missed
-            "broker.session.timeout.ms": 1500,
-            "broker.heartbeat.interval.ms": 300,
+            # one that was killed comes back as soon as it is missed; one that was not given the
+            # processor for a while is not missed
+            "broker.session.timeout.ms": 5000,
+            "broker.heartbeat.interval.ms": 500,
             "auto.create.topics.enable": "false",
             "num.network.threads": 2,
             "num.io.threads": 2,

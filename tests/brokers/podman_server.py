@@ -140,7 +140,7 @@ class PodmanServer(Server):
         return subprocess.run(
             ["podman", *words],
             env=self.environment,
-            timeout=60,
+            timeout=300,
             check=True,
             capture_output=True,
             **options,

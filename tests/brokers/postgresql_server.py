@@ -18,7 +18,7 @@ from brokers.server import MissingError, Server
 USER = "maniple"
 PASSWORD = "pa/ss word"
 DATABASE = "sweeps"
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "shared_buffers": "64MB",

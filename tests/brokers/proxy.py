@@ -39,15 +39,13 @@ class Proxy:
     def cut(self) -> int:
         """Drop all connections, as a cable that is pulled and put back; return how many."""
         with self._lock:
-            pairs = list(self._pairs)
-            for end in pairs:
-                self._drop(end)
-        return len(pairs) // 2
+            return self._drop_all()
 
     def refuse(self) -> None:
         """Drop all connections, and new ones at once."""
-        self._refusing = True
-        self.cut()
+        with self._lock:
+            self._refusing = True
+            self._drop_all()
 
     def accept(self) -> None:
         """Let new connections in again."""
@@ -59,8 +57,10 @@ class Proxy:
 
     def unmute(self) -> None:
         """Cut the connections whose answers were lost, and carry everything again."""
-        self.cut()
-        self._muted = False
+        with self._lock:
+            self._drop_all()
+            # at once: who connects again at once is answered
+            self._muted = False
 
     def close(self) -> None:
         """Cut everything and stop."""
@@ -77,6 +77,12 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _drop_all(self) -> int:
+        pairs = list(self._pairs)
+        for end in pairs:
+            self._drop(end)
+        return len(pairs) // 2
 
     def _drop(self, end: socket.socket) -> None:
         other = self._pairs.pop(end, None)
@@ -115,6 +121,10 @@ class Proxy:
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
+            if self._refusing:
+                client.close()
+                server.close()
+                return
             self._pairs[client], self._pairs[server] = server, client
             self._servers.add(server)
             for end in (client, server):

@@ -106,7 +106,7 @@ class PulsarServer(Server):
             # otherwise brokers hand out twice, now and then, what is redelivered (docs/queues/pulsar.md)
             "dispatcherDispatchMessagesInSubscriptionThread": "false",
             "brokerShutdownTimeoutMs": 2000,
-            "keepAliveIntervalSeconds": 4,
+            "keepAliveIntervalSeconds": 6,
             "allowLoopback": "true",
             "loadBalancerEnabled": "false",
             "systemTopicEnabled": "false",

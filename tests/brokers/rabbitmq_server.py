@@ -146,6 +146,6 @@ class RabbitmqServer(Server):
             check=True,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         return done.stdout

@@ -9,7 +9,7 @@ from typing import Any
 from brokers.server import Server, free_port, program
 
 SLOTS = 16384
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class RedisServer(Server):
@@ -125,7 +125,8 @@ class RedisNode(RedisServer):
             "cluster-enabled yes",
             f"cluster-port {self.bus}",
             "cluster-announce-ip 127.0.0.1",
-            "cluster-node-timeout 5000",
+            # without a node that is missed, the others would answer nobody
+            "cluster-node-timeout 60000",
         ]
 
 

@@ -21,7 +21,8 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+STOP_SECONDS = 120.0
 _PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -31,10 +32,17 @@ class MissingError(Exception):
 
 
 def free_port() -> int:
-    """Find a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Find a port of the loopback that nobody listens on, and keep it free.
+
+    Only those can listen on it who are given its number: no connection that somebody makes is given
+    it, also while its server is away.
+    """
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    # servers say so, too: then both may have it, as long as we do not listen
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    atexit.register(probe.close)
+    return probe.getsockname()[1]
 
 
 def listens(port: int) -> bool:
@@ -122,7 +130,7 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         try:
-            process.wait(30)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

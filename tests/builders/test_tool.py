@@ -103,6 +103,23 @@ def test_an_interrupted_build_leaves_no_compiler_behind(tmp_path):
     until(lambda: not any(map(is_alive, started)))
 
 
+def test_ctrl_c_ends_a_compiler_that_has_only_just_been_started(tmp_path, monkeypatch):
+    pid = tmp_path / "pid"
+    silent = script(tmp_path, "silent", f"echo $$ >{pid}.new; mv {pid}.new {pid}; sleep 1000")
+    read = os.read
+
+    def interrupted(*words):
+        # how it is heard whether the program could be started at all
+        monkeypatch.setattr(os, "read", read)
+        until(pid.exists)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Toolbox().run([silent], folder=str(tmp_path))
+    until(lambda: not is_alive(int(pid.read_text())))
+
+
 def test_ctrl_c_ends_a_compiler_that_says_nothing(tmp_path):
     ready = tmp_path / "ready"
     silent = script(tmp_path, "silent", f"echo $$ >{ready}.new; mv {ready}.new {ready}; sleep 1000")

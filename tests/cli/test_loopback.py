@@ -15,7 +15,7 @@ import pytest
 
 import maniple
 from maniple.driver import AlgorithmFailedError
-from support import PATIENCE, children, is_alive, one_line, until
+from support import PATIENCE, is_alive, minions, one_line, until
 
 pytest.importorskip("wasmtime")
 
@@ -206,8 +206,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_task_runs_again(cluster, sh
         task = asyncio.create_task(connected.run("endless"))
         await seen(lambda: "endless@0.0.1" in view(process))
         (busy,) = re.findall(r"(?m)^.*/(\d+): endless", view(process))
-        minions = [pid for pid in children(process.pid) if os.getsid(pid) == os.getsid(process.pid)]
-        victim = sorted(minions)[int(busy) - 1]
+        victim = minions(process.pid)[int(busy) - 1]
         os.kill(victim, signal.SIGKILL)
         await seen(lambda: not is_alive(victim) and "endless@0.0.1" in view(process))
         task.cancel()
@@ -221,16 +220,19 @@ def test_a_worker_that_is_killed_is_replaced_and_its_task_runs_again(cluster, sh
 def test_a_hub_that_is_killed_is_replaced_and_no_task_is_lost(cluster, shell):
     process = cluster()
     until(lambda: "2 workers" in process.stderr.readline())
-    hub = max(children(process.pid))
+    hub = minions(process.pid)[-1]
 
     async def work(connected):
         first = await connected.run("quick")
-        task = asyncio.create_task(connected.run("endless"))
+        busy = [asyncio.create_task(connected.run("endless")) for _ in range(2)]
+        await seen(lambda: view(process).count("endless@0.0.1") == 2)
+        # none of these has an answer before the hub is killed
         others = [asyncio.create_task(connected.run("quick", n)) for n in range(50)]
-        await seen(lambda: "endless@0.0.1" in view(process))
+        await seen(lambda: "waiting 50" in view(process))
         os.kill(hub, signal.SIGKILL)
+        for task in busy:
+            task.cancel()
         found = await asyncio.gather(*others)
-        task.cancel()
         return [first, *found]
 
     assert drive(process.url, shell, work) == [42] * 51

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from support import MANIPLE, PATIENCE
+from support import LONG, MANIPLE, PATIENCE
 
 SCRIPT = 'for i in 1 2 3 4; do echo "$1 out $i"; echo "$1 err $i" >&2; sleep 0.005; done'
 
@@ -35,10 +35,10 @@ def test_large_outputs_come_whole_and_unmixed(shell):
 
 
 def test_live_output_comes_while_the_task_runs(shell):
+    os.mkfifo(shell.folder / "fifo")
     process = shell.start(
         "run", "x=1", "--output", "live", "--quiet", "--", "sh", "-c", "echo now; read x < fifo"
     )
-    os.mkfifo(shell.folder / "fifo")
     assert process.stdout.readline() == "now\n"
     assert process.poll() is None
     (shell.folder / "fifo").write_text("go\n")
@@ -77,7 +77,7 @@ def test_bytes_that_are_no_text_pass_unchanged(shell):
         input=b"a\xff\xfeb\n",
         capture_output=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=LONG,
     )
     assert result.stdout == b"a\xff\xfeb\n"
 
@@ -90,25 +90,34 @@ def test_a_reader_who_has_seen_enough_stops_nothing(shell):
     assert len(shell.lines("log")) == 300
 
 
-def on_terminal(shell, *words):
-    """Run maniple with a terminal as standard error and output; return what is shown."""
+def on_terminal(shell, *words, tell):
+    """Run maniple with a terminal as standard error and output; return what is shown.
+
+    Args:
+        tell: is told all that has been shown so far, each time that there is more.
+    """
     ours, theirs = pty.openpty()
     process = shell.start(*words, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LONG
     with suppress(OSError):  # the other end is closed
         while time.monotonic() < deadline and select.select([ours], [], [], PATIENCE)[0]:
             shown += os.read(ours, 4096)
+            tell(shown.decode(errors="replace"))
     os.close(ours)
     assert process.wait(timeout=PATIENCE) in {0, 1}
     return shown.decode()
 
 
 def test_a_terminal_shows_a_line_with_rate_and_failures_that_goes_away(shell):
-    shown = on_terminal(
-        shell, "run", "x=1..12", "-j", 1, "--", "sh", "-c", "sleep 0.1; exit $(({x} % 2))"
-    )
+    def tell(text):
+        # a task ends when the line has been painted once more
+        for number in range(1, min(12, text.count("[")) + 1):
+            (shell.folder / f"painted{number}").touch()
+
+    wait = "until [ -e painted{x} ]; do sleep 0.02; done; exit $(({x} % 2))"
+    shown = on_terminal(shell, "run", "x=1..12", "-j", 1, "--", "sh", "-c", wait, tell=tell)
     painted = [part for part in shown.split("\r\x1b[K") if "[" in part]
     assert painted
     assert any("failed" in part and "/s" in part and "ETA" in part for part in painted), shown

@@ -27,11 +27,11 @@ def podman(shell):
         return not left
 
     try:
-        until(gone, 15)
+        until(gone)
     finally:
         for container in left:
             server.podman("rm", "--force", "--time", "0", container["Id"])
-    until(lambda: not server.runtime(), 10)
+    until(lambda: not server.runtime())
 
 
 def held(shell, podman, *options, url=Q, script="echo said; sleep 300"):
@@ -40,7 +40,7 @@ def held(shell, podman, *options, url=Q, script="echo said; sleep 300"):
     process = shell.start(
         "run", "-q", url, "-j", 1, "--image", IMAGE, *options, "--", "sh", "-c", script, "sh", "{x}"
     )
-    until(lambda: [each for each in podman.containers() if each["State"] == "running"], 30)
+    until(lambda: [each for each in podman.containers() if each["State"] == "running"])
     return process
 
 
@@ -139,19 +139,23 @@ def test_without_an_engine_it_says_how_to_get_one(shell, tmp_path):
 
 
 def test_the_time_limit_ends_a_container(shell, podman):
-    result = shell.maniple(
-        "run",
-        "x=1",
-        "--timeout",
-        "500ms",
-        "--image",
-        IMAGE,
-        "--",
-        "sh",
-        "-c",
-        "echo said; sleep 300",
-    )
-    assert result.returncode == 1
+    for limit in ("500ms", "5s", "50s"):
+        result = shell.maniple(
+            "run",
+            "x=1",
+            "--timeout",
+            limit,
+            "--image",
+            IMAGE,
+            "--",
+            "sh",
+            "-c",
+            "echo said; sleep 300",
+        )
+        assert result.returncode == 1
+        # a busy machine may need all of that to start it
+        if result.stdout:
+            break
     assert result.stdout == "said\n"
     assert "time limit" in result.stderr
     assert not podman.containers()
@@ -160,18 +164,21 @@ def test_the_time_limit_ends_a_container(shell, podman):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_containers_and_gives_tasks_back(shell, podman, number):
     process = held(shell, podman, script="trap '' TERM INT; sleep 300")
-    process.send_signal(number)
-    code, _, _ = shell.finish(process)
+    code, in_time = shell.interrupt(process, number)
     assert code == 128 + number
     assert not podman.containers()
-    stats = shell.stats()
-    assert (stats["waiting"], stats["leased"]) == (2, 0)
+
+    def given_back():
+        stats = shell.stats()
+        return (stats["waiting"], stats["leased"]) == (2, 0)
+
+    assert given_back() if in_time else until(given_back)
 
 
 def test_a_killed_minion_is_replaced_and_its_container_removed(shell, podman):
     script = '[ -e /go/go ] || sleep 300; echo "$1" >> /go/ended'
     (shell.folder / "go").mkdir()
-    process = held(shell, podman, "--mount", "go:/go:rw", "--lease", 2, script=script)
+    process = held(shell, podman, "--mount", "go:/go:rw", "--lease", 5, script=script)
     (old,) = podman.containers()
     (shell.folder / "go" / "go").touch()
     (minion,) = minions(process.pid)
@@ -187,14 +194,14 @@ def test_when_the_first_process_is_killed_its_containers_end(shell, podman):
     process = held(shell, podman)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not podman.containers() and not shell.alive(), 15)
+    until(lambda: not podman.containers() and not shell.alive())
 
 
 def test_when_all_is_killed_at_one_stroke_the_guard_removes_the_containers(shell, podman):
     process = held(shell, podman)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not podman.containers() and not shell.alive(), 15)
+    until(lambda: not podman.containers() and not shell.alive())
 
 
 def test_when_the_guard_is_killed_too_the_next_run_removes_them(shell, podman):
@@ -205,7 +212,7 @@ def test_when_the_guard_is_killed_too_the_next_run_removes_them(shell, podman):
         os.kill(pid, signal.SIGKILL)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 15)
+    until(lambda: not shell.alive())
     (left,) = podman.containers()
     result = shell.maniple("run", "x=1", "--image", IMAGE, "--", "true")
     assert result.returncode == 0, result.stderr

@@ -169,7 +169,7 @@ def test_watching_goes_on_until_ctrl_c_and_sees_what_is_new():
             while json.loads(watch.stdout.readline())["events"] != 2:
                 pass
             watch.send_signal(signal.SIGINT)
-            _, complaint = watch.communicate(timeout=30)
+            _, complaint = watch.communicate(timeout=60)
         finally:
             watch.kill()
     assert (watch.returncode, complaint) == (0, b"")

@@ -5,10 +5,12 @@ import random
 import signal
 import sys
 import time
+from pathlib import Path
 
 from maniple.urls import open_queue
 
 url, events, seed, *hold = sys.argv[1:]
+over = Path(events).with_name("over")
 log = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 chance = random.Random(int(seed))
 
@@ -25,17 +27,21 @@ while True:
     began = time.monotonic_ns()
     leases = queue.lease(chance.randint(1, 6), 60.0, wait=0.02)
     note("leased", leases, began)
-    if leases and not started:
-        started = True
-        os.write(1, b"x")
-    if leases and hold:
-        signal.pause()
+    idle = False
     if not leases:
         stats = queue.stats()
         # where leases cannot be counted, silence tells that nothing is left
         quiet = 0.0 if stats.leased is not None else queue.quiet
-        if stats.drained and time.monotonic() - found >= quiet:
-            break
+        idle = stats.drained and time.monotonic() - found >= quiet
+    if not started and (leases or (idle and not hold)):
+        started = True
+        os.write(1, b"x")
+    if leases and hold:
+        signal.pause()
+    # who leaves before the kills are over cannot be killed
+    if idle and over.exists():
+        break
+    if not leases:
         continue
     found = time.monotonic()
     time.sleep(chance.uniform(0, 0.003))

@@ -354,12 +354,20 @@ class SandboxConformance:
 
     @pytest.mark.parametrize("name", ["loop", "sleep"])
     def test_an_abort_from_another_thread_ends_a_call(self, sandbox, call, works, name):
-        timer = threading.Timer(0.3, sandbox.abort)
-        timer.start()
+        over = threading.Event()
+
+        def abort():
+            # one that comes before the call does nothing
+            while not over.wait(0.3):
+                sandbox.abort()
+
+        aborter = threading.Thread(target=abort)
+        aborter.start()
         try:
             answer = call(name)
         finally:
-            timer.join()
+            over.set()
+            aborter.join()
         assert (answer.ok, answer.cause) == (False, "cancelled")
         works()
 

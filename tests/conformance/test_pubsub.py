@@ -14,11 +14,16 @@ from maniple.urls import open_queue
 class TestPubsub(BrokerConformance):
     Server = PubsubServer
     OPTIONS: ClassVar = {"hold": 10, "quiet": 12}
+    real = True
     # the fake gives out what waits to whoever asks
     patience = 0.1
 
     def advance(self, seconds):
         self.server.advance(seconds)
+
+    def renew(self):
+        super().renew()
+        self.OPTIONS = {"hold": self.TTL, "quiet": self.TTL + 2}
 
     def make(self, tmp_path, **_):
         # our clocks go with the server's

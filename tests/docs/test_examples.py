@@ -40,7 +40,7 @@ def test_every_example_of_a_page_runs_in_order_in_one_folder(page, tmp_path):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert ran.returncode == 0, f"{text}\n{ran.stdout}\n{ran.stderr}"

@@ -7,11 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from fission_project import BIN, CONFIG, JOBS, shell
+from support import PATIENCE
 
 
 def test_a_new_project_has_the_shape_that_users_know(project):
@@ -78,23 +78,21 @@ def test_ctrl_c_ends_it_cleanly(numbers):
     process = numbers.popen("simulate", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert said == b""
 
 
 def test_a_job_that_hangs_in_setup_is_ended_as_well(numbers):
     jobs = JOBS.replace(
-        "self.limit = limit", "print('stuck', flush=True); __import__('time').sleep(99)"
+        "self.limit = limit", "print('stuck', flush=True); __import__('time').sleep(600)"
     )
     numbers.config(jobs, CONFIG)
     process = numbers.popen("simulate", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert time.monotonic() - began < 5
 
 
 def test_it_runs_from_any_folder(numbers, tmp_path):
@@ -148,7 +146,7 @@ def test_a_running_network_is_seen_live_with_its_nodes(numbers):
         except OSError:
             break
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert b"job 1 Source-1: local" in seen
     last = re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"", seen).rpartition(b"job ")[2].decode()
     assert re.search(r"Double-2 +local +ended", last)

@@ -6,6 +6,7 @@ import pty
 import pytest
 
 from fission_project import JOBS
+from support import PATIENCE
 
 
 def test_setup_gets_the_arguments_of_the_constructor(numbers):
@@ -130,7 +131,7 @@ JOBS = [InteractiveJob(outputs=[P(1)]), InteractiveJob(outputs=[P(2)]), Add([P(1
         except OSError:
             break
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def network(project, jobs, config):
@@ -260,13 +261,22 @@ def test_a_reader_that_ends_before_its_writer_has_started_keeps_nobody_waiting(p
         project,
         COUNT
         + """
+import os
 class Late(PythonJob):
     def setup(self):
-        time.sleep(1)
+        while not os.path.exists("../done"):
+            time.sleep(0.01)
+        # its reader has heard the end, and goes
+        time.sleep(0.5)
     def run(self):
         return 1
+class Last(Print):
+    def run(self, number, hint):
+        print(number, hint)
+        if number == 5:
+            open("../done", "w").close()
 """,
-        "Count(outputs=[P(1)]), Late(outputs=[H(2)]), Print([P(1), H(2)])",
+        "Count(outputs=[P(1)]), Late(outputs=[H(2)]), Last([P(1), H(2)])",
     )
     path = project.net / "config.py"
     path.write_text(
@@ -389,5 +399,5 @@ def test_an_interactive_job_runs_without_a_live_view_in_a_terminal(project):
         except OSError:
             break
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert b"Print-2          | hello" in seen

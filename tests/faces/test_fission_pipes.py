@@ -204,16 +204,21 @@ class End(PythonJob):
 """
 
 
+SOME = {"c", "bc", "abc", "ac"}
+
+
 @pytest.mark.parametrize(
-    ("attributes", "seen"),
+    ("attributes", "seen", "end", "between"),
     [
-        ("", ("cccc", "bcccc", "abcccc", "acccc")),
-        ("OPTIONAL_STORE = False", ("c...", "bc...", "abc...", "ac...")),
-        ("OPTIONAL_STORE = False; OPTIONAL_DEFAULT = '-'", ("c---", "bc---", "abc---", "ac---")),
-        ("OPTIONAL_BUFFER_SIZE = 5", ("abcccc",)),
+        ("", SOME, "cccc", ""),
+        ("OPTIONAL_STORE = False", SOME, "c...", "."),
+        ("OPTIONAL_STORE = False; OPTIONAL_DEFAULT = '-'", SOME, "c---", "-"),
+        ("OPTIONAL_BUFFER_SIZE = 5", {"abc"}, "cccc", ""),
     ],
 )
-def test_an_optional_pipe_gives_the_newest_the_stored_or_the_default(project, attributes, seen):
+def test_an_optional_pipe_gives_the_newest_the_stored_or_the_default(
+    project, attributes, seen, end, between
+):
     project.config(
         OPTIONAL,
         f"""{CONFIG}
@@ -224,10 +229,10 @@ JOBS = [Hints(outputs=[H("h")]), Ticks(outputs=[P(1)]), Watch([P(1), H("h")], [P
 """,
     )
     found = project.well("simulate").lstrip("-")
-    assert re.sub(r"(\w)\1*(?=\w)", r"\1", found) in {
-        re.sub(r"(\w)\1*(?=\w)", r"\1", s) for s in seen
-    }
-    assert found[-4:] == seen[0][-4:]
+    # how many ticks come before the next hint is nobody's business
+    given = found.replace(between, "") if between else found
+    assert re.sub(r"(\w)\1*", r"\1", given) in seen
+    assert found[-4:] == end
 
 
 def test_the_delete_mode_says_which_goes():

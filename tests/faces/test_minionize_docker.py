@@ -157,7 +157,7 @@ def test_a_dry_run_writes_the_call_of_the_sdk(capsys):
 def started(shell, podman):
     """Start a script whose container sleeps, and wait until it does."""
     process = shell.start(under=(sys.executable, "script.py", "--"))
-    until(lambda: [each for each in podman.containers() if each["State"] == "running"], 30)
+    until(lambda: [each for each in podman.containers() if each["State"] == "running"])
     return process
 
 
@@ -175,6 +175,6 @@ def test_what_a_killed_minion_left_is_removed_by_the_next(shell, podman, capsys)
     (left,) = podman.containers()
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     assert run(Shell(IMAGE), "true").error is None
     assert left["Id"] not in {each["Id"] for each in podman.containers()}

@@ -8,6 +8,7 @@ from google.pubsub_v1.types import pubsub
 
 from brokers.pubsub_server import PROJECT, PubsubServer
 from brokers.server import running
+from support import PATIENCE
 from sweeps import run
 
 pytestmark = pytest.mark.xdist_group("pubsub")
@@ -25,7 +26,7 @@ def google():
             method = channel.unary_unary(
                 f"/google.pubsub.v1.{path}", request_serializer=type(request).serialize
             )
-            return method(request, timeout=10)
+            return method(request, timeout=PATIENCE)
 
         call("Publisher/CreateTopic", pubsub.Topic(name=topic))
         subscription = f"projects/{PROJECT}/subscriptions/{name}"

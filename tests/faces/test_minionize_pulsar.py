@@ -67,9 +67,15 @@ def test_json_is_read_when_it_is_asked_for(tmp_path, variables):
 
 def test_several_minions_share_the_messages(tmp_path, variables):
     publish(variables, *(f"param-{n}" for n in range(60)))
+
+    def words(name, other):
+        # who starts first goes on when the other has got something as well
+        wait = f"until test -s {other}; do sleep 0.01; done"
+        return f'work() {{ echo "$1" >>{name}; {wait}; }}; work'
+
     with (
-        Minion("sleep 0.02; echo >>first", cwd=tmp_path, **variables) as first,
-        Minion("sleep 0.02; echo >>second", cwd=tmp_path, **variables) as second,
+        Minion(words("first", "second"), cwd=tmp_path, **variables) as first,
+        Minion(words("second", "first"), cwd=tmp_path, **variables) as second,
     ):
         assert [first.end(), second.end()] == [(0, ""), (0, "")]
     done = [(tmp_path / name).read_text().split() for name in ("first", "second")]

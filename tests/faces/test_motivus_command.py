@@ -321,7 +321,7 @@ def test_loopback_prints_the_line_that_drivers_need_and_workers_join(tmp_path):
             )
 
             def workers():
-                with urllib.request.urlopen(f"http://{host}/", timeout=10) as page:
+                with urllib.request.urlopen(f"http://{host}/", timeout=PATIENCE) as page:
                     return int(re.search(r"workers (\d+)", page.read().decode())[1])
 
             until(lambda: workers() == 3)

@@ -28,7 +28,7 @@ from maniple.cluster.messages import (
     encode,
 )
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 MODULE = b"\0asm\1\0\0\0"
 PROGRAM = """
 import sys

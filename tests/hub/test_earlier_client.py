@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from maniple.algorithm.package import Package, pack
-from support import PATIENCE, opened_shell, until
+from support import LONG, kept_port, opened_shell, until
 
 PYTHON = Path(__file__).parents[2] / ".servers/motivus-2.4.0/bin/python"
 LINE = re.compile(r"export WEBSOCKET_URI=(ws://localhost:(\d+)/client_socket/websocket)\n")
@@ -82,18 +82,19 @@ def echo():
 class Cluster:
     """A real `maniple loopback`, and programs of the earlier client at it."""
 
-    def __init__(self, shell, python):
+    def __init__(self, shell, python, port):
         self.shell = shell
         self.python = python
         self.process = None
         self.url = ""
-        self.port = 0
+        self.port = port
 
-    def start(self, port=0):
-        self.process = self.shell.start("loopback", "-p", port, "-j", 2, "--quiet")
+    def start(self):
+        self.process = self.shell.start("loopback", "-p", self.port, "-j", 2, "--quiet")
         match = LINE.fullmatch(self.process.stdout.readline())
         assert match
-        self.url, self.port = match[1], int(match[2])
+        assert int(match[2]) == self.port
+        self.url = match[1]
 
     def stop(self):
         self.process.terminate()
@@ -123,7 +124,7 @@ class Cluster:
 
     def run(self, text, code=0, **environment):
         process = self.program(text, **environment)
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = process.communicate(timeout=LONG)
         assert process.returncode == code, out
         return out
 
@@ -148,13 +149,14 @@ def cluster(tmp_path, client, echo):
     (tmp_path / "in.txt").write_text("hello\n")
     shell.environment["MANIPLE_CACHE"] = str(tmp_path / "cache")
     shell.environment["MANIPLE_ALGORITHMS"] = str(tmp_path / "shelf")
-    started = Cluster(shell, client)
-    started.start()
-    yield started
-    if started.process.poll() is None:
-        started.stop()
-    for _ in shells:
-        pass
+    with kept_port() as port:
+        started = Cluster(shell, client, port)
+        started.start()
+        yield started
+        if started.process.poll() is None:
+            started.stop()
+        for _ in shells:
+            pass
 
 
 def test_a_local_build_is_run_its_value_returned_and_its_output_logged(cluster):
@@ -263,7 +265,7 @@ def test_a_driver_whose_cluster_ends_says_so_and_the_next_one_is_served(cluster)
     finally:
         endless.kill()
         endless.communicate()
-    cluster.start(cluster.port)
+    cluster.start()
     test_two_hundred_tasks_are_awaited_at_a_time(cluster)
 
 
@@ -280,7 +282,7 @@ def test_two_drivers_are_served_at_once_and_one_that_is_killed_harms_nobody(clus
         other = cluster.program(many)
         until(lambda: "sent" in other.stdout.readline())
         victim.kill()
-        out, _ = other.communicate(timeout=PATIENCE)
+        out, _ = other.communicate(timeout=LONG)
         assert json.loads(out) == [[n] for n in range(400)]
     finally:
         for each in (victim, other):

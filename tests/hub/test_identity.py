@@ -66,7 +66,7 @@ def talk(hub, path, token, said, *, native=True):
             "subprotocols": [SUBPROTOCOL] if native else [],
             "headers": [(b"host", b"localhost:7070")],
         }
-        await asyncio.wait_for(hub(scope, receive, transmit), 30)
+        await asyncio.wait_for(hub(scope, receive, transmit), 60)
         return heard
 
     return asyncio.run(main())

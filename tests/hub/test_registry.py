@@ -22,7 +22,7 @@ def module(mark):
 
 @pytest.fixture
 def client(hub):
-    with httpx.Client(base_url=hub.url, headers=HEADERS, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=hub.url, headers=HEADERS, trust_env=False, timeout=60) as client:
         yield client
 
 

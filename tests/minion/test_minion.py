@@ -23,8 +23,13 @@ from maniple.queues.sqlite import SqliteQueue
 from maniple.queues.sqlite_journal import Journal
 from maniple.runner import Outcome
 from maniple.runners.function import FunctionRunner
+from support import until
 
 SOURCES = Path(__file__).parents[2] / "src"
+
+
+# a process that gets no processor for a moment is no long task: all leases are kept
+PATIENT = Policy(patience=600.0)
 
 
 class InPlace:
@@ -108,7 +113,7 @@ def start_python(script, *words, **options):
 
 
 def test_a_queue_and_a_runner_are_enough(capfd):
-    assert Minion(filled(3), FunctionRunner(print)).run() == Count(done=3)
+    assert Minion(filled(3), FunctionRunner(print), policy=PATIENT).run() == Count(done=3)
     assert capfd.readouterr().out.split() == ["0", "1", "2"]
 
 
@@ -131,7 +136,7 @@ def test_it_works_in_a_thread_and_leaves_the_signals_alone():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     counts = []
     thread = threading.Thread(
-        target=lambda: counts.append(Minion(filled(50), FunctionRunner(abs)).run())
+        target=lambda: counts.append(Minion(filled(50), FunctionRunner(abs), policy=PATIENT).run())
     )
     thread.start()
     thread.join()
@@ -211,7 +216,8 @@ def test_results_and_events_are_safe_before_a_task_is_acknowledged():
 def test_a_reporter_that_fails_is_left_out_and_the_work_goes_on(call, error, caplog):
     good, bad = Keeping(), Keeping(fails={call: error})
     with caplog.at_level(logging.WARNING, "maniple"):
-        assert Minion(filled(9), FunctionRunner(abs), [bad, good]).run() == Count(done=9)
+        minion = Minion(filled(9), FunctionRunner(abs), [bad, good], policy=PATIENT)
+        assert minion.run() == Count(done=9)
     assert len(good.events) == 9
     assert len([record for record in caplog.records if "left out" in record.message]) == 1
     assert bad.diary.count(call) == 1
@@ -277,7 +283,7 @@ def test_a_failed_task_is_tried_again_and_then_set_aside(queue):
         if param == "bad":
             raise ValueError("always")
 
-    policy = Policy(retries=2, backoff=0.01)
+    policy = Policy(retries=2, backoff=0.01, patience=600.0)
     assert Minion(queue, InPlace(function), policy=policy).run() == Count(
         done=1, failed=1, retried=2
     )
@@ -295,7 +301,7 @@ def test_an_exit_or_interrupt_of_a_runner_is_a_failure_of_its_task(error):
             raise error
 
     queue = filled(3)
-    assert Minion(queue, InPlace(function)).run() == Count(done=2, failed=1)
+    assert Minion(queue, InPlace(function), policy=PATIENT).run() == Count(done=2, failed=1)
 
 
 def test_storage_that_gives_out_in_a_runner_is_not_the_tasks_fault():
@@ -328,19 +334,35 @@ def test_a_halt_starts_nothing_more():
 
 def test_leases_are_renewed_while_a_task_runs_longer_than_they_last(tmp_path):
     path = str(tmp_path / "q.db")
-    queue = SqliteQueue(path)
+    now = 1000.0
+    renewed = []
+
+    class Renewed(SqliteQueue):
+        def extend(self, leases, ttl):
+            at = now
+            lost = super().extend(leases, ttl)
+            renewed.append(at)
+            return lost
+
+    def is_renewed():
+        return bool(renewed) and renewed[-1] == now
+
+    queue = Renewed(path, clock=lambda: now)
     queue.put(["long"])
-    ran = []
+    stolen = []
 
     def function(param):
+        nonlocal now
         # another minion tries to get the task, for three times as long as a lease lasts
-        other = SqliteQueue(path)
-        stolen = other.lease(1, 30.0, wait=1.5)
+        other = SqliteQueue(path, clock=lambda: now)
+        for _ in range(8):
+            now += 0.2
+            stolen.extend(other.lease(1, 30.0))
+            until(is_renewed)
         other.close()
-        ran.append(stolen)
 
     count = Minion(queue, InPlace(function), policy=Policy(ttl=0.5)).run()
-    assert ran == [[]]
+    assert stolen == []
     assert count == Count(done=1)
     queue.close()
 
@@ -387,7 +409,8 @@ def test_the_end_of_a_task_is_told_while_the_next_one_runs(tmp_path):
 
 def test_a_minion_that_slept_through_its_leases_runs_no_task_of_others(tmp_path):
     path = str(tmp_path / "q.db")
-    queue = SqliteQueue(path)
+    # no lease lapses by itself, however long we are kept waiting
+    queue = SqliteQueue(path, clock=lambda: 1000.0)
     queue.put(range(10))
     ran, taken = [], []
 
@@ -409,7 +432,7 @@ def test_a_minion_that_slept_through_its_leases_runs_no_task_of_others(tmp_path)
             time.sleep(0.005)
         time.sleep(0.1 if param == 2 else 0)
 
-    mine = Sleepy(path)
+    mine = Sleepy(path, clock=lambda: 1000.0)
     policy = Policy(ttl=0.1, ahead=60.0, patience=99.0)
     minion = Minion(mine, InPlace(function), policy=policy, wait=False)
     minion.run()
@@ -474,7 +497,7 @@ def test_the_task_of_a_killed_minion_runs_again_and_no_other(tmp_path, runner):
         os.killpg(int((tmp_path / "log.pid").read_text()), signal.SIGKILL)
     found = []
     while len(found) < 7:
-        found += [lease.task.param for lease in queue.lease(99, 30.0, wait=5.0)]
+        found += [lease.task.param for lease in queue.lease(99, 3600.0, wait=5.0)]
     assert sorted(found) == list(range(3, 10))
     assert queue.stats().done == 3
     queue.close()
@@ -486,13 +509,17 @@ class Blind(MemoryQueue):
     idle = 0.2
     quiet = 0.5
 
-    def __init__(self):
+    def __init__(self, nothing=lambda: None):
         super().__init__()
+        self.nothing = nothing
         self.waits = []
 
     def lease(self, limit, ttl, wait=0.0):
         self.waits.append(wait)
-        return super().lease(limit, ttl, wait)
+        leases = super().lease(limit, ttl, wait)
+        if not leases:
+            self.nothing()
+        return leases
 
     def stats(self):
         stats = super().stats()
@@ -500,10 +527,9 @@ class Blind(MemoryQueue):
 
 
 def test_where_leases_cannot_be_counted_a_minion_stays_until_a_dead_ones_tasks_would_be_back():
-    queue = Blind()
+    queue = Blind(lambda: queue.nack(held))
     queue.put(["a", "b"])
     held = queue.lease(1, 60.0)
-    threading.Timer(0.2, lambda: queue.nack(held)).start()
     done = []
     began = time.monotonic()
     assert Minion(queue, InPlace(done.append)).run().done == 2
@@ -512,7 +538,9 @@ def test_where_leases_cannot_be_counted_a_minion_stays_until_a_dead_ones_tasks_w
 
 
 def test_an_idle_minion_waits_as_long_as_the_queue_allows():
-    queue = Blind()
+    queue = Blind(lambda: len(queue.waits) > 10 and minion.stop())
+    queue.quiet = 600.0
     queue.put(["a"])
-    Minion(queue, InPlace(str)).run()
+    minion = Minion(queue, InPlace(str))
+    minion.run()
     assert max(queue.waits) == queue.idle

@@ -11,7 +11,7 @@ from maniple.cluster.messages import Refused
 from maniple.errors import UsageError
 from maniple.minion.worker import run_workers
 from small_algorithms import loaded, need
-from support import is_alive, minions, one_line, opened_shell, until
+from support import is_alive, kept_port, minions, one_line, opened_shell, until
 from worker_hub import WorkerHub
 
 DOUBLE = loaded("double", "return params[0] * 2;")
@@ -28,9 +28,10 @@ def shell(tmp_path):
 
 @pytest.fixture
 def hub():
-    hub = WorkerHub()
-    yield hub
-    hub.close()
+    with kept_port() as port:
+        hub = WorkerHub(port)
+        yield hub
+        hub.close()
 
 
 @pytest.fixture(autouse=True)
@@ -84,12 +85,16 @@ def test_a_failure_is_answered_and_the_worker_lives_on(shell, hub):
 
 
 def test_a_call_may_take_no_longer_than_the_worker_allows(shell, hub):
-    process = start(shell, hub, "-j", 1, "--time-limit", "0.3s")
-    hub.submit(call(hub, ENDLESS), call(hub, DOUBLE, 4))
-    answers = hub.until_answered(2)
-    assert answers["task1"].cause == "time limit"
-    assert answers["task2"].value == b"8"
-    leave(shell, process)
+    # the shortest that is enough for the second call, however busy the machine is
+    for number, limit in enumerate(("0.3s", "2s", "8s", "30s"), 1):
+        process = start(shell, hub, "-j", 1, "--time-limit", limit)
+        hub.submit(call(hub, ENDLESS), call(hub, DOUBLE, 4))
+        answers = list(hub.until_answered(2 * number).values())[-2:]
+        leave(shell, process)
+        assert answers[0].cause == "time limit"
+        if answers[1].ok:
+            break
+    assert answers[1].value == b"8"
 
 
 def test_a_task_that_nobody_wants_any_more_is_ended(shell, hub):
@@ -104,11 +109,17 @@ def test_a_task_that_nobody_wants_any_more_is_ended(shell, hub):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_worker_that_is_stopped_gives_back_what_it_runs(shell, hub, number, code):
-    process = start(shell, hub, "-j", 2)
     hub.submit(call(hub, ENDLESS), call(hub, ENDLESS))
-    until(lambda: len(hub.leased) == 2)
-    assert leave(shell, process, number)[0] == code
-    until(lambda: len(hub.waiting) == 2)
+    # one that gets no processor for as long as a crew waits for its workers is killed, once
+    for _ in range(4):
+        process = start(shell, hub, "-j", 2)
+        until(lambda: len(hub.leased) == 2)
+        assert leave(shell, process, number)[0] == code
+        until(lambda: not hub.open)
+        if given_back := len(hub.waiting) == 2:
+            break
+        hub.take_from_the_gone()
+    assert given_back
     assert not hub.answers
 
 
@@ -116,9 +127,10 @@ def test_a_killed_worker_is_replaced_and_its_task_runs_elsewhere(shell, hub):
     process = start(shell, hub, "-j", 1)
     hub.submit(call(hub, ENDLESS))
     until(lambda: hub.leased)
-    (pid,) = minions(process.pid)
+    # the guard is none of them as soon as it has come so far
+    (pid,) = until(lambda: len(found := minions(process.pid)) == 1 and found)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: hub.connections == 2)
+    until(lambda: hub.connections >= 2)
     until(lambda: hub.take_from_the_gone() or hub.leased)
     assert {task for task, _, _ in hub.leased.values()} == {"task1"}
     assert not is_alive(pid)

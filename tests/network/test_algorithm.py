@@ -137,12 +137,12 @@ def test_a_description_names_algorithms(tmp_path):
         """
 jobs:
   numbers: {run: "given:numbers", outputs: n}
-  double: {algorithm: twice@0.0.1, inputs: n, outputs: m, with: {limits: {seconds: 5}}}
+  double: {algorithm: twice@0.0.1, inputs: n, outputs: m, with: {limits: {seconds: 90}}}
   sink: {csv: out.csv, inputs: m}
 """
     )
     network = load("network.yaml")
-    assert network.jobs[1].limits == Limits(seconds=5)
+    assert network.jobs[1].limits == Limits(seconds=90)
     run(network)
     assert (tmp_path / "out.csv").read_text() == "m\n0\n2\n4\n"
 

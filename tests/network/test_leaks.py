@@ -13,22 +13,30 @@ import pytest
 from maniple.network import Job, Network
 from maniple.network.live.run import JobError, LocalRun
 from networks import counting, run, silent
-from support import children, is_alive, until
+from support import PATIENCE, children, is_alive, until
 
 SOURCES = Path(__file__).parents[2] / "src"
 
 
 def held():
-    """What this process holds, and what the machine holds of the runs of this process."""
+    """What this process holds."""
     links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
     fds = sorted(os.readlink(link) for link in links if os.path.exists(link))
-    return fds, threading.enumerate(), children(os.getpid()), shared_memory()
+    return fds, threading.enumerate(), children(os.getpid())
 
 
 def shared_memory():
-    """Segments as a library of ours would name them; other programs have some, too."""
+    """Segments as a library of ours would name them."""
     known = ("maniple", "zmq", "psm_", "sem.mp")
-    return sorted(name for name in os.listdir("/dev/shm") if name.startswith(known))
+    return {name for name in os.listdir("/dev/shm") if name.startswith(known)}
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_segment():
+    before = shared_memory()
+    yield
+    # other programs have some, too, which come and go; ours would stay
+    until(lambda: shared_memory() <= before)
 
 
 def sockets(key):
@@ -254,26 +262,24 @@ def busy(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_twenty_busy_jobs_end_within_a_second(busy, number, tmp_path):
     took = []
-    # the machine may be busy with something else, once
-    while len(took) < 2 and not (took and took[-1] < 1):
+    # the machine may be busy with something else, now and then
+    while len(took) < 6 and not (took and took[-1] < 1):
         process = busy()
         began = time.monotonic()
         process.send_signal(number)
-        process.wait(20)
+        process.wait(PATIENCE)
         took.append(time.monotonic() - began)
         assert not any(is_alive(pid) for pid in process.jobs)
         assert sockets(process.key) == []
-    assert took[-1] < 1
+    assert took[-1] < 1, took
     assert list((tmp_path / "tmp").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tmp"]
 
 
 def test_nothing_is_left_when_the_parent_of_twenty_busy_jobs_is_killed(busy, tmp_path):
-    shared = shared_memory()
     process = busy()
     process.kill()
     process.wait()
     until(lambda: not any(is_alive(pid) for pid in process.jobs))
     until(lambda: sockets(process.key) == [])
-    assert shared_memory() == shared
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -1,13 +1,16 @@
 """What comes faster than it goes: pipes that are full, stalls, late starters, memory."""
 
+import os
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from maniple.network import Fixed, Job, Network, Pipe, Program
 from networks import counting, lines, run, writing
+from support import children, until
 
 MEGABYTE = 1 << 20
 
@@ -224,13 +227,14 @@ def test_a_cycle_with_an_optional_pipe_ends(size):
         return number.to_bytes(8, "little") * (size // 8)
 
     network = Network()
-    network.add(counting(5000), outputs=["n"], name="count")
+    network.add(counting(10_000), outputs=["n"], name="count")
     network.add(work, inputs=["n", Pipe("back", optional=True, blocks=1)], outputs=["x"])
     network.add(lambda x: x, inputs=["x"], outputs=[Pipe("back", blocks=1), "y"], name="loop")
     network.add(lambda y: None, inputs=["y"], name="sink")
     began = time.monotonic()
     run(network)
-    assert time.monotonic() - began < 30
+    # a wait of 20 ms in each round would make it 200 s
+    assert time.monotonic() - began < 150
 
 
 def test_blocks_that_are_dropped_without_a_trace_do_not_fill_the_pipe():
@@ -255,15 +259,17 @@ def test_blocks_that_are_dropped_without_a_trace_do_not_fill_the_pipe():
     assert run(network).split()[2:] == ["True", "True", "29999"]
 
 
-def test_a_writer_does_not_wait_for_a_bounded_input_whose_partner_is_late():
+def test_a_writer_does_not_wait_for_a_bounded_input_whose_partner_is_late(tmp_path):
+    given = tmp_path / "given"
+
     class Source(Job):
         def run(self):
-            began = time.monotonic()
+            # more than a pipe holds
             yield from range(10_000)
-            print("took", time.monotonic() - began, flush=True)
+            given.touch()
 
     def late():
-        time.sleep(2)
+        until(given.exists)
         for number in range(10_000):
             # slower than the join, which drops of this one as well otherwise
             time.sleep(0.0001)
@@ -289,7 +295,6 @@ def test_a_writer_does_not_wait_for_a_bounded_input_whose_partner_is_late():
     network.add(late, outputs=["b"])
     network.add(Join(inputs=["a", "b"]))
     words = run(network).split()
-    assert float(words[words.index("took") + 1]) < 1.5
     at = words.index("calls")
     assert words[at + 1 : at + 3] == ["10000", "True"]
     assert int(words[at + 3]) >= 9_990
@@ -309,48 +314,44 @@ def test_a_reader_that_has_enough_does_not_stop_its_neighbour(tmp_path):
     assert lines(tmp_path / "out") == list(range(20_000))
 
 
-def test_a_value_is_not_kept_back_while_the_next_one_takes_long():
+def test_a_value_is_not_kept_back_while_the_next_one_takes_long(tmp_path):
+    path = tmp_path / "out"
+
     def bursts():
-        for _ in range(3):
-            for _ in range(40):
-                yield time.monotonic()
-            time.sleep(0.5)
-
-    class Watch(Job):
-        def setup(self):
-            self.late = 0.0
-
-        def run(self, then):
-            self.late = max(self.late, time.monotonic() - then)
-
-        def close(self):
-            print(self.late)
+        for burst in range(3):
+            yield from range(40 * burst, 40 * burst + 40)
+            # the next one takes as long as these are on their way
+            until(lambda end=40 * burst + 40: lines(path) == list(range(end)))
 
     network = Network()
     network.add(bursts, outputs=["t"])
-    network.add(Watch(inputs=["t"]))
-    assert float(run(network).split()[-1]) < 0.4
+    network.add(writing(path), inputs=["t"], name="watch")
+    run(network)
+    assert lines(path) == list(range(120))
 
 
-def test_large_blocks_of_an_optional_pipe_do_not_crawl():
+def test_large_blocks_of_an_optional_pipe_do_not_crawl(tmp_path):
     network = Network()
-    network.add(numbered(600, 65_536), outputs=["big"], name="big")
+    network.add(numbered(3000, 65_536), outputs=["big"], name="big")
+    seen = tmp_path / "seen"
 
     def ticks():
-        for number in range(100):
+        number = 0
+        while not seen.exists():
             time.sleep(0.02)
             yield number
+            number += 1
 
-    class Watch(Job):
-        def run(self, tick, block):
-            self.newest = block
-
-        def close(self):
-            print(int.from_bytes(self.newest[:8], "little"))
+    def watch(tick, block):
+        if block is not None and int.from_bytes(block[:8], "little") == 2999:
+            seen.touch()
 
     network.add(ticks, outputs=["t"])
-    network.add(Watch(inputs=["t", Pipe("big", optional=True)]))
-    assert run(network).split()[-1] == "599"
+    network.add(watch, inputs=["t", Pipe("big", optional=True)])
+    began = time.monotonic()
+    run(network)
+    # a tick for each of them would make it 60 s
+    assert time.monotonic() - began < 50
 
 
 def test_a_program_may_close_its_outputs_and_read_on(tmp_path):
@@ -375,6 +376,7 @@ def test_a_program_may_close_its_outputs_and_read_on(tmp_path):
 
 def test_a_program_that_is_faster_than_its_reader_waits():
     size = MEGABYTE // 4
+    ours = Path("/proc/self/cmdline").read_bytes()
     network = Network()
     command = ["sh", "-c", f'head -c {300 * size} /dev/zero >"$2"', "sh"]
     network.add(Program(command, outputs=[Pipe("x", encoding=Fixed(size))], name="zeros"))
@@ -387,10 +389,15 @@ def test_a_program_that_is_faster_than_its_reader_waits():
             time.sleep(0.003)
             self.seen += 1
             if self.seen in {30, 290}:
-                parent = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[1]
-                kin = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-                sizes = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in kin]
+                sizes = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in kin()]
                 print(sum(map(int, sizes)) * 4096 // MEGABYTE)
+
+    def kin():
+        """The jobs of this network: what else the test's process has started is not ours."""
+        for child in children(os.getppid()):
+            with suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_bytes() == ours:
+                    yield child
 
     network.add(Sink(inputs=[Pipe("x", encoding=Fixed(size))]))
     first, last = (int(line.split()[-1]) for line in run(network).splitlines())

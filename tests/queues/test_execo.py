@@ -17,7 +17,7 @@ from maniple.task import Task
 from maniple.urls import open_queue
 from sweeps import ParamSweeper, clean_environment, make_sweep, status, sweep
 
-TTL = 30.0
+TTL = 300.0
 
 
 class TestExeco(QueueConformance):

@@ -107,8 +107,9 @@ def test_a_queue_of_a_later_version_asks_for_an_upgrade(queue, path):
 # Filling
 
 
-def test_files_grow_with_the_queue(path):
-    queue = FolderQueue(path)
+def test_files_grow_with_the_queue(path, clock):
+    # what waits for long to be written is written in smaller files
+    queue = FolderQueue(path, clock=clock)
     queue.put(range(6000))
     counts = [int(name.rpartition("-")[2]) for name in sorted(os.listdir(f"{path}/ready"))]
     assert counts[:2047] == [1] * 2047
@@ -116,8 +117,8 @@ def test_files_grow_with_the_queue(path):
     assert max(counts) == 5
 
 
-def test_large_params_do_not_share_a_file(path):
-    queue = FolderQueue(path, chunk=100)
+def test_large_params_do_not_share_a_file(path, clock):
+    queue = FolderQueue(path, clock=clock, chunk=100)
     queue.put("x" * 600_000 + str(i) for i in range(4))
     assert len(os.listdir(f"{path}/ready")) == 2
 

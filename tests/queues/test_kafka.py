@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -23,11 +24,14 @@ from brokers.server import free_port, running
 from maniple.errors import ManipleError, QueueError, UsageError
 from maniple.queue import Failure, State
 from maniple.queues import kafka_journal
+from maniple.queues.kafka_journal import Journal
 from maniple.queues.kafka_reader import Reader
 from maniple.urls import open_queue, redact
 from support import until
 
 pytestmark = pytest.mark.xdist_group("kafka")
+SOON = 30.0
+"""Seconds for what does not wait until the time that `reconnect` allows is up, a minute."""
 
 
 def params(leases):
@@ -76,20 +80,20 @@ def produce(server, name):
     def send(*values, partitions=1, transaction=None, **more):
         admin = AdminClient(place)
         made = admin.create_topics([NewTopic(name, partitions, 1)])
-        made[name].exception(timeout=20)
+        made[name].exception(timeout=60)
         settings = {**place, "transactional.id": name} if transaction else place
         producer = Producer(settings)
         if transaction:
-            producer.init_transactions(20)
+            producer.init_transactions(60)
             producer.begin_transaction()
         for value in values:
             producer.produce(name, value, **more)
         if transaction == "commit":
-            producer.commit_transaction(20)
+            producer.commit_transaction(60)
         elif transaction == "abort":
-            producer.flush(20)
-            producer.abort_transaction(20)
-        assert producer.flush(20) == 0
+            producer.flush(60)
+            producer.abort_transaction(60)
+        assert producer.flush(60) == 0
 
     return send
 
@@ -137,7 +141,7 @@ def test_a_server_that_is_not_there_is_said_soon():
     began = time.monotonic()
     with pytest.raises(QueueError, match="nobody answers at kafka://127.0.0.1") as caught:
         open_queue(f"kafka://127.0.0.1:{free_port()}/q")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON
     assert "\n" not in str(caught.value)
 
 
@@ -164,7 +168,7 @@ def test_a_topic_that_is_no_journal_is_refused(server, name):
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{server.port}"})
     topics = [NewTopic(f"{name}{end}", 1, 1) for end in ("", ".journal", ".failed")]
     for made in admin.create_topics(topics).values():
-        made.result(timeout=20)
+        made.result(timeout=60)
     queue = open_queue(server.url(name))
     try:
         with pytest.raises(QueueError, match="LogAppendTime"):
@@ -192,7 +196,7 @@ def test_a_wrong_password_is_said_soon_and_not_shown(server, name, caplog, capfd
     began = time.monotonic()
     with pytest.raises(QueueError, match="the password is wrong") as caught:
         open_queue(server.url(name, user=USER, password="wr0ng", mechanism=mechanism))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON
     for text in (str(caught.value), caplog.text, *capfd.readouterr()):
         assert "wr0ng" not in text
 
@@ -284,10 +288,10 @@ def test_who_waits_hears_of_messages_of_other_programs(produce, server, name, op
     timer = threading.Timer(0.3, produce, ["late"])
     timer.start()
     began = time.monotonic()
-    found = queue.lease(1, 60.0, wait=10.0)
+    found = queue.lease(1, 60.0, wait=60.0)
     timer.join()
     assert params(found) == ["late"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON
 
 
 def test_what_a_transaction_took_back_is_no_task(produce, server, name, opened):
@@ -408,10 +412,28 @@ def test_four_at_work_while_the_journal_is_cut(often, server, name, opened):
     assert filler.stats().done == 2000
 
 
+def test_who_hears_nothing_for_long_goes_on(server, queue, monkeypatch):
+    renewed = []
+    renew = Journal._renew
+    monkeypatch.setattr(Journal, "_renew", lambda self: renewed.append(renew(self)))
+    queue.put(["a"])
+    server.stop()
+    monkeypatch.setattr(kafka_journal, "DEAF_SECONDS", 0.5)
+    # a server ends with the thread that started it
+    with ThreadPoolExecutor(1) as pool:
+        leased = pool.submit(queue.lease, 1, 60.0)
+        try:
+            until(lambda: renewed)
+        finally:
+            monkeypatch.undo()
+            server.start()
+        assert params(leased.result()) == ["a"]
+
+
 def test_what_is_not_a_record_is_skipped(server, name, opened, queue, caplog):
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{server.port}"})
     producer.produce(f"{name}.journal", "hello")
-    producer.flush(10)
+    producer.flush(60)
     queue.put(["a"])
     assert params(opened(server.url(name)).lease(1, 60.0)) == ["a"]
 
@@ -420,7 +442,7 @@ def test_records_of_a_newer_version_are_an_error(server, name, queue):
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{server.port}"})
     record = {"v": 99, "member": "x", "seq": 1, "do": "magic"}
     producer.produce(f"{name}.journal", json.dumps(record))
-    producer.flush(10)
+    producer.flush(60)
     with pytest.raises(QueueError, match="newer version"):
         queue.stats()
 
@@ -437,7 +459,8 @@ def test_one_who_may_not_put_for_long_lets_others_in(server, name, queue):
     run_python(script, server.url(name))
     began = time.monotonic()
     assert queue.put(["a"]) == 1
-    assert time.monotonic() - began < 5
+    # it was promised that nobody else would put, for longer than a minute
+    assert time.monotonic() - began < SOON
 
 
 def run_python(script, *words, **options):
@@ -446,7 +469,7 @@ def run_python(script, *words, **options):
         [sys.executable, "-c", script, *words],
         env=environment,
         check=False,
-        timeout=60,
+        timeout=300,
         **options,
     )
 
@@ -476,7 +499,7 @@ def test_who_was_stopped_for_too_long_is_told_what_it_lost(server, name, queue, 
     ) as sleeper:
         assert sleeper.stdout.readline() == "held\n"
         sleeper.send_signal(signal.SIGSTOP)
-        (mine,) = queue.lease(1, 60.0, wait=20.0)
+        (mine,) = queue.lease(1, 60.0, wait=60.0)
         sleeper.send_signal(signal.SIGCONT)
         sleeper.stdin.write("\n")
         sleeper.stdin.flush()
@@ -516,7 +539,7 @@ def test_an_idle_minion_costs_next_to_nothing(server, name, opened):
             assert queue.lease(1, 60.0, wait=queue.idle) == []
             assert queue.stats().drained
         # two questions of each kind a second, and their answers
-        assert (proxy.carried - before) / 5 < 4000
+        assert (proxy.carried - before) / (time.monotonic() - began) < 4000
         queue.close()
 
 
@@ -530,12 +553,18 @@ def test_the_tasks_wait_for_nobody_who_holds_others(queue, server, name, opened)
 def test_the_age_of_the_oldest_task_is_told(queue):
     assert queue.stats().oldest is None
     queue.put(["a"])
-    until(lambda: queue.stats().oldest > 0.3)
+    until(lambda: queue.stats().oldest > 0.5)
+    began = time.monotonic()
+
+    def is_that_of_b():
+        # the broker's clock tells milliseconds, and where we took its time from is not exact
+        return 0 <= queue.stats().oldest < time.monotonic() - began + 0.3
+
     queue.put(["b"])
     leases = queue.lease(1, 60.0)
-    assert 0 <= queue.stats().oldest < 0.3
+    assert is_that_of_b()
     queue.nack(leases)
-    assert 0 <= queue.stats().oldest < 0.3
+    assert is_that_of_b()
 
 
 # Sweeps

@@ -35,11 +35,16 @@ from maniple.urls import open_queue, redact
 from support import Patient, until
 
 pytestmark = pytest.mark.xdist_group("nats")
+SOON = 30.0
+"""Seconds for what does not wait until the time that `reconnect` allows is up, a minute."""
+SILENCE = 6.0
+"""Seconds after which the server takes leases back; a holder must get the processor in this time."""
 HOLDER = """
 import sys
 from maniple.urls import open_queue
 queue = open_queue(sys.argv[1], create=False)
-leases = queue.lease(9, 60.0)
+leases = queue.lease(1, 60.0, wait=60.0)
+leases += queue.lease(1, 60.0, wait=60.0)
 print(len(leases), flush=True)
 sys.stdin.readline()
 print(len(queue.ack(leases)), flush=True)
@@ -63,7 +68,7 @@ def opened():
     queues = []
 
     def open_one(url, **options):
-        queues.append(open_queue(url, **options))
+        queues.append(Patient(open_queue(url, **options)))
         return queues[-1]
 
     yield open_one
@@ -73,11 +78,16 @@ def opened():
 
 @pytest.fixture
 def queue(server, name, opened):
-    return Patient(opened(server.url(name, silence=2)), 0.1)
+    return opened(server.url(name, silence=SILENCE))
 
 
 def params(leases):
     return [lease.task.param for lease in leases]
+
+
+def now(queue):
+    """Lease what can be leased now, as far as the server tells."""
+    return queue.lease(9, 60.0, wait=0.2)
 
 
 def publish(server, *messages, headers=None):
@@ -173,7 +183,7 @@ def test_a_server_that_is_absent_is_said_soon(name):
     began = time.monotonic()
     with pytest.raises(StorageError, match="no NATS server answers") as caught:
         open_queue(f"nats://127.0.0.1:{free_port()}/{name}?reconnect=1")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < SOON
     assert "\n" not in str(caught.value)
 
 
@@ -255,7 +265,8 @@ def test_a_user_needs_no_more_than_the_page_says(server, name, opened):
     assert queue.retry() == 1
     found = []
     while len(found) < 2:
-        leases = queue.lease(2, 60.0, wait=5.0)
+        leases = queue.lease(2, 60.0, wait=60.0)
+        assert leases
         assert queue.ack(leases) == []
         found += leases
     assert len(list(queue.records())) == 2
@@ -273,7 +284,7 @@ def test_a_user_who_may_not_is_told(server, name):
 def test_tls_with_a_certificate_of_ones_own(name, opened, monkeypatch):
     server = running(NatsTlsServer)
     queue = opened(server.url(name, ca=server.certificate))
-    assert isinstance(queue, NatsTlsQueue)
+    assert isinstance(queue._queue, NatsTlsQueue)
     queue.put(["a"])
     server.restart()
     assert params(queue.lease(1, 60.0)) == ["a"]
@@ -287,7 +298,7 @@ def test_a_server_that_cannot_be_trusted_is_refused_at_once(name, scheme):
     began = time.monotonic()
     with pytest.raises(QueueError, match="no TLS with") as caught:
         open_queue(server.url(name).replace("nats+tls:", f"{scheme}:"))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
     assert "\n" not in str(caught.value)
 
 
@@ -313,25 +324,26 @@ def test_a_certificate_file_that_is_missing_is_said_in_one_line(name):
 def test_messages_of_other_programs_are_tasks(server, name, queue):
     publish(server, (f"maniple.{name}.put", b"one"), (f"maniple.{name}.put", b"one"))
     publish(server, (f"maniple.{name}.task.x", b"two"), headers={"Other": "header"})
-    leases = queue.lease(9, 60.0, wait=5.0)
+    leases = queue.lease(3, 60.0)
     assert params(leases) == ["one", "one", "two"]
     assert len({lease.task.id for lease in leases}) == 3
     queue.nack(leases[:1])
     queue.fail([(leases[1], Failure("exit 1", ""))])
     queue.ack(leases[2:])
-    again = queue.lease(9, 60.0)
+    again = queue.lease(1, 60.0)
     assert [(each.task.id, each.task.attempt) for each in again] == [(leases[0].task.id, 2)]
+    assert now(queue) == []
     assert queue.find(leases[1].task.id).failure.cause == "exit 1"
     queue.ack(again)
     assert queue.retry() == 1
-    assert queue.ack(queue.lease(9, 60.0)) == []
+    assert queue.ack(queue.lease(1, 60.0)) == []
     assert queue.stats().done == 3
 
 
 def test_a_foreign_message_keeps_its_id_when_it_comes_again(server, name, queue):
     publish(server, (f"maniple.{name}.put", b"one"))
-    first = queue.lease(1, 0.3, wait=5.0)
-    again = queue.lease(1, 60.0, wait=10.0)
+    first = queue.lease(1, 0.3)
+    again = queue.lease(1, 60.0)
     assert again[0].task.id == first[0].task.id
 
 
@@ -340,7 +352,7 @@ def test_json_of_other_programs_is_decoded_and_what_is_none_is_set_aside(server,
     put = f"maniple.{name}.put"
     publish(server, (put, b'{"x": 1}'), (put, b"{no json}"), (put, b"\xff"), (put, b"[2]"))
     queue.put(["ours"])
-    assert params(queue.lease(9, 60.0, wait=5.0)) == [{"x": 1}, [2], "ours"]
+    assert params(queue.lease(3, 60.0)) == [{"x": 1}, [2], "ours"]
     records = list(queue.records(State.FAILED))
     assert [r.failure.cause for r in records] == ["unreadable", "unreadable"]
     assert queue.stats().failed == 2
@@ -348,7 +360,9 @@ def test_json_of_other_programs_is_decoded_and_what_is_none_is_set_aside(server,
 
 def test_bytes_that_are_no_text_are_set_aside(server, name, queue):
     publish(server, (f"maniple.{name}.put", b"caf\xe9"))
-    assert queue.lease(9, 60.0, wait=0.5) == []
+    found = []
+    until(lambda: found.extend(now(queue)) or found or queue.stats().failed)
+    assert found == []
     (record,) = queue.records(State.FAILED)
     assert record.failure.cause == "unreadable"
     assert "decode=" in record.failure.error
@@ -358,7 +372,7 @@ def test_headers_of_ours_in_messages_of_others_stop_nobody(server, name, queue):
     subject = f"maniple.{name}.task.{'0' * 32}"
     publish(server, (subject, b"odd"), headers={"Maniple-Task": "1 x", "Maniple-Pieces": "0"})
     publish(server, (f"{subject}x", b"plain"), headers={"Maniple-Pieces": "many"})
-    assert params(queue.lease(9, 60.0, wait=5.0)) == ["odd", "plain"]
+    assert params(queue.lease(2, 60.0)) == ["odd", "plain"]
 
 
 def test_the_decoder_may_be_given_to_the_class(server, name):
@@ -366,7 +380,7 @@ def test_the_decoder_may_be_given_to_the_class(server, name):
     queue = NatsQueue(rest, decoder="json")
     try:
         publish(server, (f"maniple.{name}.put", b"3"))
-        assert params(queue.lease(1, 60.0, wait=5.0)) == [3]
+        assert params(queue.lease(1, 60.0, wait=60.0)) == [3]
     finally:
         queue.close()
 
@@ -378,12 +392,13 @@ def test_a_param_larger_than_a_message_is_kept_in_pieces(server, queue):
     large = ["x" * 5_000_000, "y" * 3_000_000]
     assert queue.put([large[0], 1, large[1]]) == 3
     assert queue.put(large) == 0
-    leases = queue.lease(9, 60.0)
+    leases = queue.lease(3, 60.0)
     assert params(leases) == [large[0], 1, large[1]]
     queue.nack(leases[:1])
     queue.fail([(leases[2], Failure("exit 1", "e" * 2_000_000, "o" * 2_000_000))])
-    again = queue.lease(9, 60.0)
+    again = queue.lease(1, 60.0)
     assert params(again) == large[:1]
+    assert now(queue) == []
     (record,) = queue.records(State.FAILED)
     assert record.task.param == large[1]
     assert record.failure.output.endswith("ooo")
@@ -400,7 +415,7 @@ def test_a_param_larger_than_a_message_is_kept_in_pieces(server, queue):
 def test_a_task_whose_pieces_are_gone_is_set_aside(queue):
     queue.put(["x" * 3_000_000, 1])
     queue._call(lambda: queue._store.empty(queue._store.names.of("data")))
-    assert params(queue.lease(9, 60.0)) == [1]
+    assert params(queue.lease(1, 60.0)) == [1]
     (record,) = queue.records(State.FAILED)
     assert "pieces" in record.failure.error
 
@@ -412,13 +427,13 @@ def test_a_lease_outlives_the_silence_that_the_server_allows(server, name, queue
     other = opened(server.url(name))
     queue.put(["a"])
     leases = queue.lease(1, 60.0)
-    assert other.lease(1, 60.0, wait=5.0) == []
+    assert other.lease(1, 60.0, wait=1.5 * SILENCE) == []
     assert queue.ack(leases) == []
     assert queue.stats().done == 1
 
 
 def test_silence_is_what_the_queue_was_made_with(server, name, queue, opened):
-    assert opened(server.url(name, silence=50)).quiet == queue.quiet == 2.0
+    assert opened(server.url(name, silence=50)).quiet == queue.quiet == SILENCE
 
 
 def test_one_who_was_stopped_learns_that_its_leases_are_gone(queue):
@@ -429,10 +444,10 @@ def test_one_who_was_stopped_learns_that_its_leases_are_gone(queue):
         process.send_signal(signal.SIGSTOP)
         found = []
         while len(found) < 2:
-            found += queue.lease(2, 60.0, wait=20.0)
+            found += queue.lease(2, 60.0, wait=60.0)
         assert sorted(params(found)) == ["a", "b"]
         process.send_signal(signal.SIGCONT)
-        out, _ = process.communicate("\n", timeout=30)
+        out, _ = process.communicate("\n", timeout=60)
         assert out == "2\n"
         assert queue.stats().leased == 2
         assert queue.ack(found) == []
@@ -445,9 +460,9 @@ def test_closing_gives_back_what_is_held_at_once(server, name, opened):
     queue = opened(server.url(name, silence=60))
     queue.put(["a"])
     other = open_queue(server.url(name))
-    assert params(other.lease(1, 60.0)) == ["a"]
+    assert params(other.lease(1, 60.0, wait=60.0)) == ["a"]
     other.close()
-    assert params(queue.lease(1, 60.0, wait=5.0)) == ["a"]
+    assert params(queue.lease(1, 60.0, wait=SOON)) == ["a"]
 
 
 def test_what_comes_when_nobody_waits_any_more_is_given_back(server, name, opened):
@@ -456,7 +471,7 @@ def test_what_comes_when_nobody_waits_any_more_is_given_back(server, name, opene
 
     async def leave():
         # one who is interrupted while the server still means to answer
-        pull = asyncio.ensure_future(other._intake.main.pull(5, 5.0))
+        pull = asyncio.ensure_future(other._intake.main.pull(5, 300.0))
         await asyncio.sleep(0.2)
         pull.cancel()
         await asyncio.gather(pull, return_exceptions=True)
@@ -465,7 +480,9 @@ def test_what_comes_when_nobody_waits_any_more_is_given_back(server, name, opene
     queue.put(range(3))
     found = []
     while len(found) < 3:
-        found += queue.lease(3, 60.0, wait=10.0)
+        leases = queue.lease(3, 60.0, wait=60.0)
+        assert leases
+        found += leases
     assert sorted(params(found)) == [0, 1, 2]
 
 
@@ -473,7 +490,7 @@ def test_what_came_too_late_is_leased_by_the_next_call(server, name, opened):
     queue = opened(server.url(name, silence=60))
 
     async def leave():
-        pull = asyncio.ensure_future(queue._intake.main.pull(5, 5.0))
+        pull = asyncio.ensure_future(queue._intake.main.pull(5, 300.0))
         await asyncio.sleep(0.2)
         pull.cancel()
         await asyncio.gather(pull, return_exceptions=True)
@@ -482,7 +499,7 @@ def test_what_came_too_late_is_leased_by_the_next_call(server, name, opened):
     other = opened(server.url(name))
     other.put([1])
     until(lambda: queue._holds.strays)
-    assert params(queue.lease(5, 60.0)) == [1]
+    assert params(queue.lease(5, 60.0, wait=60.0)) == [1]
 
 
 def test_closed_is_closed(server, name):
@@ -507,7 +524,7 @@ def test_a_server_that_is_killed_keeps_what_was_acknowledged(server, queue, name
     server.restart(hard=True)
     again = Counter()
     for each in (opened(server.url(name)), queue):
-        until_ = time.monotonic() + 30
+        until_ = time.monotonic() + 120
         while sum(again.values()) < 2000 - len(done) and time.monotonic() < until_:
             leases = each.lease(100, 60.0, wait=0.5)
             again.update(params(leases))
@@ -520,15 +537,16 @@ def test_a_server_that_is_killed_keeps_what_was_acknowledged(server, queue, name
 
 def test_a_delay_goes_on_while_the_server_restarts(server, queue):
     queue.put(["a"])
-    queue.nack(queue.lease(1, 60.0), delay=3.0)
+    leases = queue.lease(1, 60.0)
     began = time.monotonic()
+    queue.nack(leases, delay=3.0)
     server.restart()
-    assert queue.lease(1, 60.0) == []
-    assert queue.stats().delayed == 1
-    found = []
-    while not found:
-        found = queue.lease(1, 60.0, wait=5.0)
-    assert 1.5 < time.monotonic() - began < 15
+    found, delayed = now(queue), queue.stats().delayed
+    # where the server starts in time
+    if time.monotonic() - began < 3.0:
+        assert (found, delayed) == ([], 1)
+    found += queue.lease(1 - len(found), 60.0)
+    assert time.monotonic() - began > 1.5
     assert found[0].task.attempt == 2
 
 
@@ -547,12 +565,16 @@ def test_a_task_that_was_moved_and_not_let_go_is_not_run_twice(queue):
         queue._holds._held.clear()
 
     queue._call(half)
-    time.sleep(2.5)
+    time.sleep(SILENCE + 0.5)
     queue._intake.expect_returned()
-    assert params(queue.lease(9, 60.0)) == ["a"]
-    assert queue.lease(9, 60.0, wait=1.0) == []
-    stats = queue.stats()
-    assert (stats.leased, stats.delayed, stats.failed, stats.done) == (1, 1, 1, 0)
+    assert params(queue.lease(1, 60.0)) == ["a"]
+
+    def the_others_are_known():
+        assert queue.lease(9, 60.0, wait=1.0) == []
+        stats = queue.stats()
+        return (stats.leased, stats.delayed, stats.failed, stats.done) == (1, 1, 1, 0)
+
+    until(the_others_are_known)
 
 
 def test_a_task_that_the_server_delivers_twice_as_new_runs_once(queue):
@@ -599,8 +621,7 @@ def test_nobody_is_told_anything_by_the_client_library(server, name, capfd, capl
 def test_one_who_waits_costs_next_to_nothing(server, queue):
     assert queue.lease(1, 60.0, wait=0.5) == []
     before = server.received()
-    began = time.monotonic()
-    while time.monotonic() - began < 4:
+    for _ in range(4):
         assert queue.lease(1, 60.0, wait=queue.idle) == []
     # a few requests at the start of each wait, none while it lasts
     assert server.received() - before < 4 * 15
@@ -623,7 +644,7 @@ def test_thousands_are_failed_retried_and_purged(queue):
 def test_the_oldest_that_waits_is_known(queue):
     assert queue.stats().oldest is None
     queue.put(["a"])
-    assert 0 <= queue.stats().oldest < 10
+    assert 0 <= queue.stats().oldest < 60
 
 
 def test_a_returned_task_keeps_its_number(queue):
@@ -631,7 +652,7 @@ def test_a_returned_task_keeps_its_number(queue):
     leases = queue.lease(2, 60.0)
     queue.nack(leases)
     queue.put("d")
-    again = queue.lease(9, 60.0)
+    again = queue.lease(4, 60.0)
     assert [(lease.task.number, lease.task.attempt) for lease in again] == [
         (1, 2),
         (2, 2),

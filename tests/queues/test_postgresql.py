@@ -27,6 +27,8 @@ from support import until
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 
+SOON = 30.0
+"""Seconds for what does not wait until the time that `reconnect` allows is up, a minute."""
 ELSEWHERE = "0123456789abcdef-1.2-1234-5678-elsewhere"
 PLAIN = {"sslmode": "disable"}
 
@@ -139,7 +141,7 @@ def test_what_cannot_work_is_said_at_once(server, name, options, said):
     assert said in str(caught.value)
     assert PASSWORD not in str(caught.value)
     assert quote(PASSWORD, safe="") not in str(caught.value)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON
 
 
 def test_a_server_that_is_not_there_is_an_error_soon():
@@ -148,7 +150,7 @@ def test_a_server_that_is_not_there_is_an_error_soon():
         open_queue(f"postgresql://u:secret@127.0.0.1:{free_port()}/db/q")
     assert "refused" in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < SOON
 
 
 def test_a_queue_that_is_missing_is_to_be_filled_first(server, url):
@@ -314,7 +316,7 @@ def test_a_standby_is_no_place_for_a_queue(server):
         began = time.monotonic()
         with pytest.raises(StorageError, match="read-only"):
             open_queue(server.url("q", database=new, reconnect=1, **PLAIN))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < SOON
 
 
 def test_a_database_of_another_encoding_takes_any_text(server, opened):
@@ -397,18 +399,21 @@ def test_nobody_is_notified_who_does_not_wait(server, queue, opened, url):
         other.ack(other.lease(10, 30.0))
         other.lease(1, 30.0, wait=0.05)
         queue.put(["more"])
-        assert len(list(listener.notifies(timeout=10, stop_after=1))) == 1
+        assert len(list(listener.notifies(timeout=60, stop_after=1))) == 1
         assert params(other.lease(1, 30.0)) == ["more"]
         queue.put(["again"])
         assert list(listener.notifies(timeout=0.2)) == []
 
 
-def test_one_who_waits_is_told_at_once(queue, opened, url):
+def test_one_who_waits_is_told_at_once(queue, opened, url, monkeypatch):
+    # nobody looks by himself
+    monkeypatch.setattr(postgresql, "LOOK_SECONDS", 300.0)
+    monkeypatch.setattr(postgresql, "CHECK_SECONDS", 300.0)
     other = opened(url)
     came = []
 
     def wait():
-        leases = other.lease(1, 30.0, wait=30.0)
+        leases = other.lease(1, 30.0, wait=300.0)
         came.append((time.monotonic(), params(leases)))
 
     thread = threading.Thread(target=wait)
@@ -420,7 +425,7 @@ def test_one_who_waits_is_told_at_once(queue, opened, url):
     thread.join()
     ((at, found),) = came
     assert found == ["a"]
-    assert at - put < 0.5
+    assert at - put < 100
 
 
 def test_idle_minions_cost_the_server_next_to_nothing(server, opened):
@@ -445,10 +450,10 @@ def test_idle_minions_cost_the_server_next_to_nothing(server, opened):
         for thread in threads:
             thread.start()
         time.sleep(2)
-        before = commits()
+        began, before = time.monotonic(), commits()
         time.sleep(6)
         # what sessions count arrives a moment later
-        rate = (commits() - before) / 6 / len(queues)
+        rate = (commits() - before) / (time.monotonic() - began) / len(queues)
         stop.set()
         for thread in threads:
             thread.join()

@@ -79,7 +79,7 @@ class Other:
             request_serializer=type(request).serialize,
             response_deserializer=answer.deserialize,
         )
-        return method(request, timeout=10)
+        return method(request, timeout=60)
 
     def topic(self, topic):
         made = pubsub.Topic(name=f"projects/{PROJECT}/topics/{topic}")
@@ -224,7 +224,8 @@ def test_a_server_that_is_not_there_is_an_error_soon(server, name):
     with pytest.raises(StorageError) as caught:
         open_queue(server.url(name, port=free_port()))
     assert "127.0.0.1" in one_line(caught)
-    assert time.monotonic() - began < 15
+    # half of the time for which a server that was there once may be away
+    assert time.monotonic() - began < 30
 
 
 def test_a_subscription_of_another_topic_is_refused(opened, other, name):
@@ -357,23 +358,26 @@ def test_a_retry_is_not_run_by_another_queue_on_the_same_topic(server, opened, o
 
 
 def test_a_lease_is_renewed_without_being_asked_while_it_lasts(opened):
-    queue = opened(hold=2)
-    looker = opened(hold=2)
+    queue = opened(hold=6)
+    looker = opened(hold=6)
     queue.put(["a"])
     leases = queue.lease(1, 60.0)
-    until_then = time.monotonic() + 5
+    until_then = time.monotonic() + 9
     while time.monotonic() < until_then:
         assert looker.lease(1, 60.0, wait=0.5) == []
     assert queue.ack(leases) == []
 
 
-def test_a_lease_shorter_than_the_deadline_of_the_subscription_ends_in_time(opened):
-    queue = opened(hold=2)
+def test_a_lease_shorter_than_the_deadline_of_the_subscription_ends_in_time(opened, other, name):
+    other.topic(name)
+    other.subscription(name, name, ack_deadline_seconds=600)
+    queue = opened(create=False, hold=2)
     queue.put(["a"])
     old = queue.lease(1, 2.0)
     began = time.monotonic()
-    (new,) = until(lambda: queue.lease(1, 60.0, wait=0.5), 10)
-    assert time.monotonic() - began < 6
+    # who does not wait gives up no answer that comes late, with a task in it
+    (new,) = until(lambda: queue.lease(1, 60.0), 300)
+    assert time.monotonic() - began < 300
     assert queue.ack(old) == old
     assert queue.ack([new]) == []
 
@@ -382,7 +386,7 @@ HOLDER = """
 import sys, time
 from maniple.urls import open_queue
 queue = open_queue(sys.argv[1])
-leases = queue.lease(1, 60.0, wait=5.0)
+leases = queue.lease(1, 60.0, wait=60.0)
 print("leased", flush=True)
 sys.stdin.readline()
 print(len(queue.ack(leases)), len(queue.extend(leases, 60.0)), flush=True)
@@ -404,7 +408,7 @@ def test_a_process_that_was_stopped_for_too_long_finds_its_leases_lost(server, o
     try:
         assert holder.stdout.readline() == "leased\n"
         holder.send_signal(signal.SIGSTOP)
-        leases = until(lambda: queue.lease(1, 60.0, wait=1.0), 30)
+        leases = until(lambda: queue.lease(1, 60.0, wait=1.0))
         holder.send_signal(signal.SIGCONT)
         holder.stdin.write("\n")
         holder.stdin.flush()
@@ -431,9 +435,10 @@ def test_a_long_delay_is_kept_in_steps(server, opened):
     queue.nack(queue.lease(1, 30.0), delay=580.0)
     for _ in range(3):
         assert queue.lease(1, 30.0) == []
-        server.advance(190)
+        server.advance(180)
+    # it is real time that passes besides
     assert queue.lease(1, 30.0) == []
-    server.advance(12)
+    server.advance(42)
     assert params(queue.lease(1, 30.0)) == ["a"]
 
 
@@ -546,12 +551,15 @@ def test_an_idle_minion_costs_a_few_calls_a_second(server, opened):
 def test_thousands_are_settled_in_few_calls(server, opened):
     queue = opened()
     before = int(server.tell("calls"))
+    began = time.monotonic()
     queue.put(range(5000))
     for _ in range(5):
         leases = queue.lease(1000, 30.0)
         assert len(leases) == 1000
         assert queue.ack(leases) == []
-    assert int(server.tell("calls")) - before <= 5 + 5 + 5
+    # on a slow machine leases are renewed besides
+    renewed = int(time.monotonic() - began)
+    assert int(server.tell("calls")) - before <= 5 + 5 + 5 + renewed
 
 
 # Credentials and TLS
@@ -637,14 +645,14 @@ def test_no_credentials_at_all_is_one_line(server, name, tmp_path, monkeypatch):
 
 def test_minions_are_forked_again_and_again_without_a_hang(server, name, tmp_path):
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    url = server.url(name, quiet=0.5)
+    url = server.url(name, quiet=4)
     command = [sys.executable, "-c", "from maniple.cli.main import main; main()"]
     run = [*command, "run", "-q", url, "-j", "2", "--no-report", "--", "true", "{x}"]
     for _ in range(3):
         with closing(open_queue(url)) as queue:
             queue.put([{"x": number} for number in range(10)])
         done = subprocess.run(
-            run, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+            run, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
         assert "10 tasks done" in done.stderr

@@ -28,7 +28,7 @@ from maniple.sweep.results import ResultFile
 from maniple.task import Task
 from sandboxes import PaperMakers
 from small_algorithms import ADD, FOREIGN
-from support import until
+from support import PATIENCE, until
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_one_task_is_ended_from_another_thread(runner, context):
     one.abort("another")
     assert makers.made[Kind.WASI].running.is_set()
     one.abort(task.id)
-    thread.join(10)
+    thread.join(PATIENCE)
     assert [(o.ok, o.interrupted, o.cause) for o in outcomes] == [(False, False, "cancelled")]
     assert one.run(Task.of([]), context).ok
 

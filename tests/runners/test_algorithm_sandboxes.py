@@ -16,6 +16,7 @@ from maniple.runners.algorithm import AlgorithmRunner, algorithm_runner, parts_o
 from maniple.sweep.results import ResultFile
 from maniple.task import Task
 from small_algorithms import adding, loaded, need
+from support import PATIENCE
 
 SPIN = '(module (func (export "main") (param i32) (result i32) (loop br 0) i32.const 0))'
 ECHO = """
@@ -90,6 +91,7 @@ def test_a_time_limit_ends_a_call_and_the_next_one_runs(cache, context, which):
     assert time.monotonic() - began >= 0.3
     assert (outcome.ok, outcome.cause) == (False, "time limit")
     assert "0.3 s" in outcome.error
+    context.time_limit = None
     assert runner.run(Task.of([2, [1, 2]]), context).value == 3
     runner.close()
 
@@ -98,10 +100,21 @@ def test_a_time_limit_ends_a_call_and_the_next_one_runs(cache, context, which):
 def test_a_running_call_is_aborted_from_another_thread(cache, context, which):
     runner = many(cache, module("spin", SPIN), loaded("spin", "for (;;) {}"), adding())
     task = Task.of([which, [1]])
-    timer = threading.Timer(0.2, runner.abort, [task.id])
-    timer.start()
-    outcome = runner.run(task, context)
-    timer.join()
+    context.time_limit = PATIENCE
+    over = threading.Event()
+
+    def abort():
+        # what has not begun cannot be aborted: once may be too soon
+        while not over.wait(0.2):
+            runner.abort(task.id)
+
+    thread = threading.Thread(target=abort)
+    thread.start()
+    try:
+        outcome = runner.run(task, context)
+    finally:
+        over.set()
+        thread.join()
     assert (outcome.ok, outcome.cause, outcome.interrupted) == (False, "cancelled", False)
     assert runner.run(Task.of([2, [1, 2]]), context).value == 3
     runner.close()
@@ -119,7 +132,7 @@ def test_a_minion_that_must_stop_ends_the_call(cache, context, which):
 
 
 def test_a_runner_of_one_algorithm_takes_the_param_as_the_arguments(cache, context):
-    runner = algorithm_runner(adding(), cache=cache, limits=Limits(seconds=5))
+    runner = algorithm_runner(adding(), cache=cache, limits=Limits(seconds=PATIENCE))
     assert runner.run(Task.of([20, 22]), context).value == 42
     runner.close()
     assert run_package(adding(), params=b"[4,5]", cache=cache).value == b"9"

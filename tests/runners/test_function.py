@@ -22,6 +22,7 @@ from maniple.runners.board import ROOM, SLOTS
 from maniple.runners.function import FunctionRunner
 from maniple.task import Task
 from support import children as children_of
+from support import until
 
 SOURCES = Path(__file__).parents[2] / "src"
 
@@ -251,21 +252,23 @@ def test_kills_from_outside_at_any_moment_cost_one_attempt_each(runner_of, conte
     log = tmp_path / "log"
     runner = runner_of(lambda p: note(log, p))
     chance = random.Random(7)
-    tasks = [Task.of(n) for n in range(3000)]
-    runner.submit(tasks)
-    ended, kills = [], 0
-    while len(ended) < len(tasks):
+    tasks, ended, kills = [], [], 0
+    while len(ended) < len(tasks) or kills < 20:
+        if len(ended) == len(tasks):
+            # the child may have been quicker than we
+            more = [Task.of(n) for n in range(len(tasks), len(tasks) + 3000)]
+            runner.submit(more)
+            tasks += more
         ended += runner.collect(context, 0.001)
         if runner._child and kills < 60 and chance.random() < 0.5:
             os.kill(runner._child, signal.SIGKILL)
             kills += 1
     failed = {str(task.param) for task, outcome in ended if not outcome.ok}
-    assert [task.param for task, _ in ended] == list(range(3000))
-    assert kills > 10
+    assert [task.param for task, _ in ended] == list(range(len(tasks)))
     assert len(failed) <= kills
     ran = noted(log)
     assert {n for n, times in ran.items() if times > 1} == set()
-    assert {str(n) for n in range(3000)} - set(ran) <= failed
+    assert {str(n) for n in range(len(tasks))} - set(ran) <= failed
 
 
 def test_a_child_that_dies_before_it_can_start_is_not_restarted_for_ever(
@@ -290,8 +293,16 @@ def test_a_call_that_takes_too_long_is_ended_alone(runner_of, tmp_path):
             time.sleep(600)
         return param
 
-    context = Context(cancel=Cancel(), time_limit=0.3)
-    found = run(runner_of(function), context, range(5))
+    context = Context(cancel=Cancel())
+    runner = runner_of(function)
+    runner.submit([Task.of(n) for n in range(5)])
+    found = collected(runner, context, 2)
+    # only one of them is to be late, however busy the machine is
+    until(lambda: noted(tmp_path / "log")["2"])
+    context.time_limit = 0.3
+    found += collected(runner, context, 1)
+    context.time_limit = None
+    found += collected(runner, context, 2)
     assert [outcome.cause for _, outcome in found] == [None, None, "time limit", None, None]
     assert "0.3 s" in found[2][1].error
     assert noted(tmp_path / "log") == {str(n): 1 for n in range(5)}
@@ -520,9 +531,10 @@ if {thread}:
     threads = threading.Thread(target=work); threads.start(); threads.join()
 else:
     work()
-while not os.path.exists({str(tmp_path / "pid")!r}): time.sleep(0.01)
+path = {str(tmp_path / "pid")!r}
+while not (os.path.exists(path) and open(path).read()): time.sleep(0.01)
 time.sleep(0.05)
-print(os.stat("/proc/" + (open({str(tmp_path / "pid")!r}).read() or "1")) and "alive", flush=True)
+print(os.stat("/proc/" + open(path).read()) and "alive", flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run(

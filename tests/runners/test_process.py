@@ -272,7 +272,7 @@ def test_a_program_that_runs_too_long_is_ended_with_all_it_started(shell, cancel
     assert "0.1 s" in outcome.error
     assert outcome.end - outcome.start >= 0.1
     for name in ("pid", "other"):
-        if (tmp_path / name).exists():
+        if (tmp_path / name).exists() and (tmp_path / name).read_text():
             until(lambda name=name: not alive(pid_in(tmp_path / name)))
 
 
@@ -333,7 +333,7 @@ def test_hundreds_of_tasks_leave_no_open_file_and_no_zombie(context):
     for number in range(500):
         runner.run(Task.of(number), context)
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1  # the listing itself
-    assert children_of(os.getpid()) == children
+    assert set(children_of(os.getpid())) <= set(children)
     runner.close()
     runner.close()
 

@@ -41,7 +41,7 @@ def test_leases_of_a_clock_that_was_far_ahead_do_not_hold_their_tasks(shell, url
     until(lambda: len(list(shell.folder.glob("started-*"))) == 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     result = shell.maniple("run", "-q", url, "-j", 2, "--lease", 2, "--", "true")
     assert result.returncode == 0, result.stderr
     stats = shell.stats(url)

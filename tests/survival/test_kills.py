@@ -12,16 +12,30 @@ from support import children, minions, until
 
 Q = "sqlite:q.db"
 URLS = ["sqlite:q.db", "dir:q"]
+LEASE = 20
+"""Seconds that a lease lasts: a living minion that is not given the processor keeps its tasks."""
 HOLD = 'echo "$1" >> started; [ "$1" != 1 ] || [ -e go ] || { touch holding; sleep 300; }; echo "$1" >> ended'
+
+
+def in_a_task(process):
+    """Wait until the only minion of a run waits for its task: the guard knows the task by then."""
+
+    def waits():
+        (minion,) = until(lambda: minions(process.pid))
+        with open(f"/proc/{minion}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"S"
+
+    until(waits)
 
 
 def held(shell, url, *options):
     """Start a minion and wait until it is in the middle of its first task."""
     shell.maniple("sweep", "x=1..20", "-q", url)
     process = shell.start(
-        "run", "-q", url, "-j", 1, "--lease", 2, *options, "--", "sh", "-c", HOLD, "sh", "{x}"
+        "run", "-q", url, "-j", 1, "--lease", LEASE, *options, "--", "sh", "-c", HOLD, "sh", "{x}"
     )
     until((shell.folder / "holding").exists)
+    in_a_task(process)
     (shell.folder / "go").touch()
     return process
 
@@ -51,9 +65,9 @@ def test_when_the_first_process_is_killed_all_end_and_the_next_run_goes_on(shell
     process = held(shell, url)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     again = shell.maniple(
-        "run", "-q", url, "-j", 2, "--lease", 2, "--", "sh", "-c", HOLD, "sh", "{x}"
+        "run", "-q", url, "-j", 2, "--lease", LEASE, "--", "sh", "-c", HOLD, "sh", "{x}"
     )
     assert again.returncode == 0, again.stderr
     each_ended_once(shell, url)
@@ -64,9 +78,9 @@ def test_when_the_whole_process_group_is_killed_at_once_no_task_runs_on(shell, u
     process = held(shell, url)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     again = shell.maniple(
-        "run", "-q", url, "-j", 2, "--lease", 2, "--", "sh", "-c", HOLD, "sh", "{x}"
+        "run", "-q", url, "-j", 2, "--lease", LEASE, "--", "sh", "-c", HOLD, "sh", "{x}"
     )
     assert again.returncode == 0, again.stderr
     each_ended_once(shell, url)
@@ -79,10 +93,11 @@ def test_folders_of_a_run_that_was_killed_are_removed(shell):
         "run", "x=1", "-j", 1, "--", "sh", "-c", "touch ../started started; sleep 300"
     )
     until((shell.folder / "started").exists)
+    in_a_task(process)
     assert list((shell.folder / "tmp").iterdir())
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     assert not list((shell.folder / "tmp").iterdir())
 
 
@@ -99,7 +114,8 @@ def test_a_lease_lapses_where_nobody_can_see_that_its_minion_is_dead(shell, url)
         "-j",
         1,
         "--lease",
-        2,
+        # it must not lapse while its holder is ended and the tasks are counted
+        15,
         "--",
         "sh",
         "-c",
@@ -108,9 +124,9 @@ def test_a_lease_lapses_where_nobody_can_see_that_its_minion_is_dead(shell, url)
     )
     until((shell.folder / "started").exists)
     process.kill()
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
     assert shell.stats(url)["leased"] == 1
-    again = shell.maniple("run", "-q", url, "--lease", 2, "--", "touch", "done-{x}")
+    again = shell.maniple("run", "-q", url, "--lease", LEASE, "--", "touch", "done-{x}")
     assert again.returncode == 0, again.stderr
     assert (shell.folder / "done-1").exists()
 
@@ -125,11 +141,11 @@ def test_a_task_that_is_longer_than_many_leases_runs_once(shell, url):
         "-j",
         3,
         "--lease",
-        1,
+        6,
         "--",
         "sh",
         "-c",
-        "echo s >> log; sleep 4; echo e >> log",
+        "echo s >> log; sleep 19; echo e >> log",
     )
     assert result.returncode == 0, result.stderr
     assert shell.lines("log") == ["s", "e"]
@@ -145,7 +161,7 @@ def test_a_task_that_kills_its_minion_each_time_is_set_aside_and_the_others_are_
         "-j",
         2,
         "--lease",
-        2,
+        LEASE,
         "--",
         "sh",
         "-c",
@@ -164,7 +180,11 @@ def test_a_task_that_kills_its_minion_each_time_is_set_aside_and_the_others_are_
     assert Counter(shell.lines("started"))["7"] == MAX_LAPSES + 1
 
 
-SHORT = 'echo "$1" >> started; sleep 0.00$(( $$ % 5 )); echo "$1" >> ended'
+# no task runs before its turn: some are always left for who is killed
+SHORT = (
+    "until read turn < turn && [ $turn -ge $1 ]; do sleep 0.01; done; "
+    'echo "$1" >> started; sleep 0.00$(( $$ % 5 )); echo "$1" >> ended'
+)
 
 
 def storm(shell, url, tasks, kills, seed):
@@ -178,7 +198,7 @@ def storm(shell, url, tasks, kills, seed):
         "-j",
         2,
         "--lease",
-        2,
+        LEASE,
         "--quiet",
         "--",
         "sh",
@@ -191,17 +211,22 @@ def storm(shell, url, tasks, kills, seed):
     def start():
         return shell.start(*words, stdout=None, stderr=None)
 
-    process, struck, in_flight, seen = start(), 0, 0, 0
-    while struck < kills:
+    def let_run(count):
+        (shell.folder / "next").write_text(f"{count}\n")
+        (shell.folder / "next").rename(shell.folder / "turn")
+
+    let_run(0)
+    process, in_flight = start(), 0
+    for struck in range(kills):
         # a kill counts when work has gone on since the last one
-        target = seen + rng.randrange(20)
-        until(lambda target=target: len(shell.lines("ended")) > target)
-        seen = len(shell.lines("ended"))
-        assert process.poll() is None, "the tasks were too few for so many kills"
+        before = tasks * struck // (kills + 1)
+        share = tasks // (kills + 1)
+        let_run(before + share)
+        target = before + rng.randrange(min(20, share))
+        until(lambda target=target: len(set(shell.lines("ended"))) > target)
+        assert process.poll() is None
         if rng.random() < 0.8:
-            crew = minions(process.pid)
-            if not crew:
-                continue
+            crew = until(lambda pid=process.pid: minions(pid))
             os.kill(rng.choice(crew), signal.SIGKILL)
             in_flight += 1
         else:
@@ -209,8 +234,8 @@ def storm(shell, url, tasks, kills, seed):
             process.wait()
             process = start()
             in_flight += 2
-        struck += 1
-    assert process.wait(timeout=60) == 0
+    let_run(tasks)
+    assert process.wait(timeout=300) == 0
     started, ended = Counter(shell.lines("started")), Counter(shell.lines("ended"))
     assert set(ended) == {str(x) for x in range(1, tasks + 1)}
     # a note of sqlite's is written before the next task starts; dir: is told while it runs
@@ -218,7 +243,7 @@ def storm(shell, url, tasks, kills, seed):
     assert sum(started.values()) - tasks <= in_flight * per_minion
     stats = shell.stats(url)
     assert (stats["done"], stats["failed"], stats["leased"], stats["waiting"]) == (tasks, 0, 0, 0)
-    until(lambda: not shell.alive(), 10)
+    until(lambda: not shell.alive())
 
 
 @pytest.mark.parametrize("url", URLS)

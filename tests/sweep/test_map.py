@@ -28,7 +28,7 @@ def _leaves_no_process():
     yield
     gc.collect()
     # an orphan that this process adopts may need a moment to be gone
-    until(lambda: set(children_of(os.getpid())) <= before, patience=5.0)
+    until(lambda: set(children_of(os.getpid())) <= before)
 
 
 def run_python(script, **options):
@@ -209,9 +209,14 @@ def test_what_would_end_the_caller_unseen_is_an_error(what):
 
 
 def test_a_call_may_take_so_long_and_no_longer():
-    found = list(maniple.map(time.sleep, [0, 600, 0], jobs=1, timeout=0.2, errors="return"))
-    assert found[0] is found[2] is None
-    assert "0.2 s" in str(found[1])
+    # the shortest that is enough for a call that does nothing, however busy the machine is
+    for timeout in (0.2, 2, 20):
+        calls = maniple.map(time.sleep, [0, 600, 0], jobs=1, timeout=timeout, errors="return")
+        first, long, last = calls
+        assert f"{timeout:g} s" in str(long)
+        if first is last is None:
+            break
+    assert first is last is None
 
 
 def test_a_failed_call_may_be_tried_again(tmp_path):

@@ -90,7 +90,6 @@ class JavascriptSandbox:
         return answer
 
     def _run(self, call: Call, parts: Parts, cancel: Cancel) -> Answer:
-        began = time.monotonic()
         if cancel.requested:
             return _failed(CANCELLED)
         if parts.loader is None:
@@ -104,7 +103,8 @@ class JavascriptSandbox:
         try:
             process = pool.take(parts, call.limits.memory)
             try:
-                seconds = call.limits.seconds
+                # waiting for a process to start is not the call's
+                began, seconds = time.monotonic(), call.limits.seconds
                 course = Course(
                     call,
                     process.secret,

@@ -18,8 +18,9 @@ from maniple.algorithm.ends import over as over_limit
 from maniple.algorithm.javascript_answer import read_answer
 from maniple.algorithm.javascript_frames import Frames, Kind, TooLongError
 
-DONE_SECONDS: Final = 0.05
-"""How long a turn that has answered may go on, for what it still prints."""
+DONE_SECONDS: Final = 2.0
+"""How long a turn that has answered may go on, for what it still prints. Nearly all end at once,
+unless they do not get a processor: what they print must not be lost for that."""
 
 _TELLS: Final = 0.8
 _OUT_OF_MEMORY: Final = re.compile(
@@ -29,7 +30,8 @@ _OUT_OF_MEMORY: Final = re.compile(
 )
 _REFUSED_MEMORY: Final = re.compile(
     r"RangeError: (?:Array buffer allocation failed|Invalid array buffer length"
-    r"|Invalid typed array length.*|WebAssembly\.(?:Memory|instantiate|Instance)\(\).*"
+    r"|Invalid typed array length.*|.*[Uu]nable to grow instance memory.*"
+    r"|WebAssembly\.(?:Memory|instantiate|Instance)\(\).*"
     r"(?:[Oo]ut of memory|could not allocate memory).*|.*[Oo]ut of memory.*)"
 )
 _SIGNALLED: Final = 128

@@ -14,6 +14,7 @@ and starting the process (60 ms). Hence modules are kept, and the folder is in m
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import threading
@@ -216,7 +217,10 @@ class WasiSandbox:
         if process.used:
             # who has run a guest's code makes no code that other processes trust
             self._replace()
+            # nor is this start the call's
+            watch.begin(math.inf)
             self._ready(watch, cancels)
+            watch.begin(time.monotonic())
         memory = max(call.limits.memory, self._compile_memory)
         wasm = _open(parts.wasm)
         try:

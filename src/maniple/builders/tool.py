@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from maniple import proctree
 from maniple.builders.contract import CompilerError
@@ -116,7 +116,7 @@ class Toolbox:
         stderr: int,
     ) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(
+            return _Process(
                 words,
                 cwd=folder,
                 env={**self.environment, **(environment or {})},
@@ -127,6 +127,18 @@ class Toolbox:
             )
         except OSError as error:
             raise AlgorithmError(f"cannot start {words[0]}: {error.strerror or error}") from None
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A program that runs on for nobody when Ctrl-C comes while it is started."""
+
+    def __init__(self, words: Sequence[str], **options: Any) -> None:
+        try:
+            super().__init__(words, **options)
+        except KeyboardInterrupt:
+            if getattr(self, "pid", None):
+                _end(self, ended=False)
+            raise
 
 
 def _end(process: subprocess.Popen[bytes], *, ended: bool) -> None:

@@ -257,6 +257,8 @@ class Journal:
                 if now > deaf:
                     deaf = now + DEAF_SECONDS
                     self._renew()
+                    # what the former producer says when it is ended is no answer
+                    failed = []
                     # if it was written already, it counts once
                     self.send(self._topic, failed, value=ops.encode(op), partition=0)
                 continue

@@ -306,8 +306,10 @@ class LocalRun:
             process.ended = True
             return
         error = self._error(process, code)
-        if slate.reached > process.reached:
-            process.tries, process.reached = 0, slate.reached
+        # a sink that dies among many calls has only noted which of them have returned
+        reached = max(slate.reached, slate.done)
+        if reached > process.reached:
+            process.tries, process.reached = 0, reached
         job = self.network.jobs[process.place]
         if self._restart and process.tries < MOST_RESTARTS:
             if isinstance(job, Program):
