@@ -75,6 +75,17 @@ def children(parent: int) -> list[int]:
         return [pid for pid, above in _parents().items() if above == parent]
 
 
+def leaders_with(variable: bytes) -> list[int]:
+    """List the leaders of process groups with this `NAME=value` in their first environment."""
+    found = []
+    for name in os.listdir("/proc") if LINUX else ():
+        if name.isdigit():
+            with suppress(OSError, ValueError), open(f"/proc/{name}/environ", "rb") as file:
+                if variable in file.read().split(b"\0") and os.getpgid(int(name)) == int(name):
+                    found.append(int(name))
+    return found
+
+
 def signal_all(pids: list[int], number: int) -> None:
     """Signal processes; those that are gone already do not matter."""
     for pid in pids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -36,6 +36,10 @@ class Outcome(msgspec.Struct, gc=False):
     stderr: bytes = b""
     exit_code: int | None = None
     interrupted: bool = False
+
+
+MINION_VARIABLE: Final = b"MANIPLE_MINION"
+"""In the environment of a task: the process of the minion that runs it."""
 
 
 class Cancel:
@@ -84,7 +88,8 @@ class Context(msgspec.Struct):
         meanwhile: called by a runner whose `calls_meanwhile` is true as soon as a task has
             started: the minion tells the queue of the tasks before it while this one runs.
         running: told the process group of each task when it starts, and 0 when it has ended, so
-            that a guard can end it should the minion be killed.
+            that a guard can end it should the minion be killed. Just before the start it is told
+            minus the minion's process, which the task then has in `MINION_VARIABLE`.
     """
 
     cancel: Cancel

@@ -28,6 +28,10 @@ def test_slots_do_not_touch_each_other():
     tally.running(3, 9)
     tally.running(3, 0)
     assert tally.groups() == [7]
+    assert tally.starting() == []
+    tally.running(2, -11)
+    assert tally.groups() == [7]
+    assert tally.starting() == [11]
     assert [tally.of(slot) for slot in (1, 2, 3)] == [Count(), Count(1, 2, 3, 4), Count()]
 
 

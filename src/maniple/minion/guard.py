@@ -15,8 +15,11 @@ from contextlib import suppress
 
 from maniple import proctree
 from maniple.minion.tally import Tally
+from maniple.runner import MINION_VARIABLE
 
 GRACE_SECONDS = 0.2
+START_SECONDS = 1.0
+LOOK_SECONDS = 0.02
 
 
 class Guard:
@@ -59,6 +62,19 @@ class Guard:
         return self._pid
 
 
+def _unknown(minions: list[int]) -> list[int]:
+    """Find the groups of tasks whose minions were killed before they could name them."""
+    until = time.monotonic() + START_SECONDS
+    while minions:
+        marks = [b"%s=%d" % (MINION_VARIABLE, minion) for minion in minions]
+        found = [pid for mark in marks for pid in proctree.leaders_with(mark)]
+        # a task that is being started looks like its minion until its program is loaded
+        if len(found) >= len(minions) or time.monotonic() > until:
+            return found
+        time.sleep(LOOK_SECONDS)
+    return []
+
+
 def _watch(
     watched: int, tally: Tally, scratch: str | None, clear: Callable[[bool], None] | None
 ) -> None:
@@ -70,7 +86,7 @@ def _watch(
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     killed = not os.read(watched, 1)
-    groups = tally.groups()
+    groups = tally.groups() + _unknown(tally.starting())
     below = [pid for group in groups for pid in proctree.descendants(group)]
     for group in groups:
         proctree.signal_group(group, signal.SIGTERM)

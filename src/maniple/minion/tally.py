@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-_SLOT: Final = struct.Struct("<QQQQQ")
+_SLOT: Final = struct.Struct("<QQQQq")
 _COUNTS: Final = struct.Struct("<QQQQ")
-_GROUP: Final = struct.Struct("<Q")
+_GROUP: Final = struct.Struct("<q")
 _FLAGS: Final = 8
 
 
@@ -65,16 +66,23 @@ class Tally:
         return Count(*_COUNTS.unpack_from(self._memory, _FLAGS + (slot - 1) * _SLOT.size))
 
     def running(self, slot: int, group: int) -> None:
-        """Note the process group that a slot's minion runs a task in; 0 for none."""
+        """Note the process group that a slot's minion runs a task in; 0 for none.
+
+        Just before there is one, it is minus the minion's process.
+        """
         _GROUP.pack_into(self._memory, _FLAGS + slot * _SLOT.size - _GROUP.size, group)
 
     def groups(self) -> list[int]:
         """List the process groups that run tasks."""
-        found = (
-            _GROUP.unpack_from(self._memory, _FLAGS + slot * _SLOT.size - _GROUP.size)[0]
-            for slot in range(1, self.slots + 1)
-        )
-        return [group for group in found if group]
+        return [group for group in self._groups() if group > 0]
+
+    def starting(self) -> list[int]:
+        """List the minions that are starting a task, whose group is not known yet."""
+        return [-group for group in self._groups() if group < 0]
+
+    def _groups(self) -> Iterator[int]:
+        for slot in range(1, self.slots + 1):
+            yield _GROUP.unpack_from(self._memory, _FLAGS + slot * _SLOT.size - _GROUP.size)[0]
 
     def total(self) -> Count:
         """Read the numbers of all slots together."""

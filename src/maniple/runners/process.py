@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from maniple import proctree
 from maniple.errors import ManipleError
-from maniple.runner import Context, Outcome
+from maniple.runner import MINION_VARIABLE, Context, Outcome
 from maniple.scratch import unnamed_file
 from maniple.task import Task
 
@@ -104,8 +104,10 @@ class ProcessRunner:
                 ok=False, start=start, end=start, cause=type(error).__name__, error=str(error)
             )
         streams = self._streams()
+        context.running(-os.getpid())
         pid = self._spawn(words, task, context, streams)
         if isinstance(pid, Outcome):
+            context.running(0)
             return pid
         ended = False
         status = 0
@@ -210,6 +212,7 @@ class ProcessRunner:
         environment[b"MANIPLE_NUMBER"] = b"%d" % task.number
         environment[b"MANIPLE_ATTEMPT"] = b"%d" % task.attempt
         environment[b"MANIPLE_SLOT"] = b"%d" % context.slot
+        environment[MINION_VARIABLE] = b"%d" % os.getpid()
         return environment
 
     def _param_file(self, data: bytes) -> str:
