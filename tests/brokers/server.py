@@ -116,10 +116,14 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.folder / "log").read_text(errors="replace")[-3000:]
+                text = self.said()
                 self.stop(hard=True)
                 raise AssertionError(f"{self.name} did not start:\n{text}")
             time.sleep(0.05)
+
+    def said(self) -> str:
+        """Give the end of its log."""
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
 
     def stop(self, *, hard: bool = False) -> None:
         """End it, in order or as by a power cut."""
@@ -177,4 +181,12 @@ def running(kind: type[_Kind]) -> _Kind:
         if os.environ.get("CI"):
             pytest.fail(str(found))
         pytest.skip(str(found))
+    if found.process is None:
+        # a test that failed has left it so
+        found.start()
+    elif found.process.poll() is not None:
+        text = found.said()
+        found.restart(hard=True)
+        # only its log can tell why, and that goes with the server
+        pytest.fail(f"{found.name} has ended by itself:\n{text}")
     return found  # type: ignore[return-value]
