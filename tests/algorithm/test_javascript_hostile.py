@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from javascript_calls import MIB, PATIENCE, calling
+from maniple.algorithm import javascript
 from maniple.algorithm.call import Limits
 from maniple.algorithm.javascript_command import Confinement
 
@@ -128,6 +129,15 @@ def test_what_does_not_end_is_ended(call, works, name):
 def test_what_wants_ever_more_memory_is_ended(call, works, name):
     answer = call(program(name), limits=LIMITS)
     ended(answer, "memory limit", "memory limit of 128 MiB")
+    works()
+
+
+@pytest.mark.parametrize("name", ["allocate_modules", "allocate_while_parsing"])
+def test_what_crashes_for_want_of_memory_is_so_called_though_nobody_looked(
+    call, works, name, monkeypatch
+):
+    monkeypatch.setattr(javascript, "LOOK_SECONDS", 3600.0)
+    ended(call(program(name), limits=LIMITS), "memory limit", "memory limit of 128 MiB")
     works()
 
 

@@ -315,6 +315,12 @@ def test_an_end_without_an_answer_has_its_cause(course, code, said, used, cause)
     assert "\n" not in answer.error
 
 
+@pytest.mark.parametrize(("grown", "cause"), [(90, "memory limit"), (50, "SIGSEGV")])
+def test_a_crash_is_the_memory_limits_doing_when_nearly_all_was_in_use(course, grown, cause):
+    course.ended(-11, grown)
+    assert course.answer().cause == cause
+
+
 def test_a_rejection_counts_when_no_answer_comes_after_it(course):
     thrown = frame(Kind.REJECTED, b'{"what":"Error: no","where":"Error: no\\n at x"}')
     course.heard(thrown, 1.0)

@@ -196,7 +196,7 @@ def _follow(
             look = now + LOOK_SECONDS
         course.tick(now)
         if not open_streams and not course.over:
-            course.ended(process.end())
+            course.ended(process.end(), process.grown)
 
 
 def _send(fd: int, job: memoryview) -> memoryview:

@@ -122,15 +122,21 @@ class Course:
         """The caller wants it no more."""
         self._stop(CANCELLED)
 
-    def ended(self, code: int) -> None:
-        """The sandbox has ended by itself, with this return code."""
+    def ended(self, code: int, grown: int = 0) -> None:
+        """The sandbox has ended by itself.
+
+        Args:
+            code: its return code.
+            grown: bytes of memory that it had in use at most, beyond those before its job.
+        """
         self._keep(self._stdout, self._frames.rest())
         if self.over or self._answer is not None:
             self.over = True
             return
         end = exit_of(code)
         text = bytes(self._stderr)
-        full = self._peak > self._limits.memory * _TELLS
+        # code that is refused memory crashes in many ways, and perhaps before `held` was told of it
+        full = max(self._peak, grown) > self._limits.memory * _TELLS
         if (end.signal or end.status) and (full or _OUT_OF_MEMORY.search(text)):
             self._stop(over_limit(Over.MEMORY, self._limits))
         elif end.signal:

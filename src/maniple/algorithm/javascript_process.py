@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import select
@@ -35,6 +36,11 @@ class SandboxProcess:
     Args:
         starter: makes the command.
         memory: bytes that a call may use, as far as it is known; a call may still allow less.
+
+    Attributes:
+        baseline: bytes of memory that it held before its job.
+        grown: bytes that it had in use at most beyond those before its job, files that it runs
+            included; known when it has ended.
     """
 
     def __init__(self, starter: Starter, memory: int) -> None:
@@ -65,6 +71,8 @@ class SandboxProcess:
         self._inner = self.pid
         self._handle = -1
         self.baseline = 0
+        self.grown = 0
+        self._resident = 0
         self._reserved = 0
         _widen(self.stdin)
         _widen(self.stdout)
@@ -102,6 +110,7 @@ class SandboxProcess:
             with suppress(OSError):
                 self._handle = os.pidfd_open(pid)
         self.baseline = self.memory() or 0
+        self._resident = self._measure(b"VmRSS:") or 0
         self._reserved = self._measure(b"VmData:") or 0
 
     def allow(self, memory: int) -> None:
@@ -168,11 +177,10 @@ class SandboxProcess:
 
     def reap(self) -> int:
         """Wait for its end, and give back what was open; return its code."""
-        try:
-            code = self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
+        code = self._wait(END_SECONDS)
+        if code is None:
             proctree.signal_group(self.pid, signal.SIGKILL)
-            code = self._process.wait()
+            code = self._wait(math.inf) or 0
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -180,6 +188,22 @@ class SandboxProcess:
             os.close(self._handle)
             self._handle = -1
         return code
+
+    def _wait(self, seconds: float) -> int | None:
+        """Wait as `Popen.wait` does, and learn how much memory was in use at most."""
+        until = time.monotonic() + seconds
+        nap = 0.0005
+        while self._process.returncode is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.grown = max(0, usage.ru_maxrss * _KIB - self._resident)
+            elif time.monotonic() > until:
+                return None
+            else:
+                time.sleep(nap)
+                nap = min(2 * nap, 0.05)
+        return self._process.returncode
 
     def end(self) -> int:
         """Kill it, and wait for that."""
