@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -46,25 +45,6 @@ def counts(queue):
 @pytest.fixture
 def server():
     return running(KafkaServer)
-
-
-@pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def opened():
-    """Open queues; they are closed at the end."""
-    queues = []
-
-    def open_one(url, **options):
-        queues.append(open_queue(url, **options))
-        return queues[-1]
-
-    yield open_one
-    for queue in queues:
-        queue.close()
 
 
 @pytest.fixture

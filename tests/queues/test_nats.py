@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -58,22 +57,8 @@ def server():
 
 
 @pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def opened():
-    """Opens queues, and closes them in the end."""
-    queues = []
-
-    def open_one(url, **options):
-        queues.append(Patient(open_queue(url, **options)))
-        return queues[-1]
-
-    yield open_one
-    for queue in queues:
-        queue.close()
+def opened(opened):
+    return lambda url, **options: Patient(opened(url, **options))
 
 
 @pytest.fixture

@@ -39,26 +39,8 @@ def server():
 
 
 @pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
 def url(server, name):
     return server.url(name, **PLAIN)
-
-
-@pytest.fixture
-def opened():
-    queues = []
-
-    def opened(url, **options):
-        queues.append(open_queue(url, **options))
-        return queues[-1]
-
-    yield opened
-    for queue in queues:
-        queue.close()
 
 
 @pytest.fixture

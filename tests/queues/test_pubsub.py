@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from contextlib import closing
 
 import grpc
@@ -38,11 +37,6 @@ def server():
     yield server
     server.tell("allow")
     server.tell("reject", times=0)
-
-
-@pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture

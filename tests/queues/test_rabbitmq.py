@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
@@ -32,11 +31,6 @@ SOON = 30.0
 @pytest.fixture
 def server():
     return running(RabbitmqServer)
-
-
-@pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture

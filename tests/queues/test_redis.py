@@ -47,25 +47,6 @@ def server():
 
 
 @pytest.fixture
-def name():
-    return f"q{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def opened():
-    """Opens queues, and closes them in the end."""
-    queues = []
-
-    def open_one(url, **options):
-        queues.append(open_queue(url, **options))
-        return queues[-1]
-
-    yield open_one
-    for queue in queues:
-        queue.close()
-
-
-@pytest.fixture
 def queue(server, name, opened):
     return opened(server.url(name))
 
