@@ -487,6 +487,15 @@ def test_two_who_look_at_failed_tasks_at_once_both_see_all(server, name, queue, 
         assert list(pool.map(look, range(2))) == [[500] * 5] * 2
 
 
+def test_who_cannot_look_because_somebody_else_does_says_so(server, name, queue, monkeypatch):
+    monkeypatch.setattr("maniple.queues.rabbitmq_admin.ALONE_SECONDS", 0.5)
+    with channel(server) as other:
+        other.queue_declare(Names(name).lock, exclusive=True)
+        with pytest.raises(QueueError, match="somebody else has been reading its failed tasks"):
+            queue.records(State.FAILED)
+    assert list(queue.records(State.FAILED)) == []
+
+
 def test_what_it_cannot_list_it_says(queue):
     queue.put(["a"])
     for ask in (

@@ -109,8 +109,11 @@ async def _alone(desk: Desk, names: Names) -> AsyncIterator[Channel]:
                 await channel.ask(names.make_lock())
                 break
             except RefusedError as error:
-                if error.code != _LOCKED or time.monotonic() > until:
+                if error.code != _LOCKED:
                     raise
+                if time.monotonic() > until:
+                    text = "somebody else has been reading its failed tasks for a minute: try later"
+                    raise RefusedError(_LOCKED, text) from None
             await asyncio.sleep(SECOND_LOOK_SECONDS)
         try:
             yield channel
