@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # a shell makes what it puts into the background deaf to Ctrl-C, with all that is started there
@@ -11,3 +12,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # a machine that is busy with other tests takes its time for an example, and that is no fault
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.fixture(autouse=True)
+def _hears_hangups():
+    """Let what a test starts hear that its terminal is gone, also under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
