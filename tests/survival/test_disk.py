@@ -13,7 +13,8 @@ def disk(shell):
     if shell.command("unshare", "-m", "sh", "-c", f"mount -t tmpfs none {shell.folder}").returncode:
         pytest.skip("mounting in a namespace of one's own is not permitted here")
 
-    def run(script, size="2m"):
+    # the journal of SQLite takes up to 32 MB, where each task is written by itself
+    def run(script, size="64m"):
         (shell.folder / "disk").mkdir(exist_ok=True)
         prepared = PREPARE.format(size=size, folder=shell.folder / "disk")
         script = script.replace("maniple ", f'"{MANIPLE}" ')
