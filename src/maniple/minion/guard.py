@@ -18,8 +18,8 @@ from maniple.minion.tally import Tally
 from maniple.runner import MINION_VARIABLE
 
 GRACE_SECONDS = 0.2
-START_SECONDS = 1.0
-LOOK_SECONDS = 0.02
+START_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 
 
 class Guard:
@@ -62,6 +62,19 @@ class Guard:
         return self._pid
 
 
+def _end(groups: list[int]) -> None:
+    """End process groups and all below them: TERM, then KILL."""
+    if not groups:
+        return
+    below = [pid for group in groups for pid in proctree.descendants(group)]
+    for group in groups:
+        proctree.signal_group(group, signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    for group in groups:
+        proctree.signal_group(group, signal.SIGKILL)
+    proctree.signal_all(below, signal.SIGKILL)
+
+
 def _unknown(minions: list[int]) -> list[int]:
     """Find the groups of tasks whose minions were killed before they could name them."""
     until = time.monotonic() + START_SECONDS
@@ -86,15 +99,8 @@ def _watch(
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     killed = not os.read(watched, 1)
-    groups = tally.groups() + _unknown(tally.starting())
-    below = [pid for group in groups for pid in proctree.descendants(group)]
-    for group in groups:
-        proctree.signal_group(group, signal.SIGTERM)
-    if groups:
-        time.sleep(GRACE_SECONDS)
-    for group in groups:
-        proctree.signal_group(group, signal.SIGKILL)
-    proctree.signal_all(below, signal.SIGKILL)
+    _end(tally.groups())
+    _end(_unknown(tally.starting()))
     if clear is not None:
         clear(killed)
     if scratch is not None:
