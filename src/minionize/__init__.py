@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maniple.callback.callbacks import Callback, DockerCallback, FuncCallback, ProcessCallback
+    from maniple.callback.callbacks import Callback, FuncCallback, ProcessCallback
+    from maniple.callback.container import DockerCallback
     from maniple.callback.decorator import minionize
     from maniple.callback.engines import Engine
     from maniple.callback.entry import EntryPoint, minionizer
@@ -23,7 +24,7 @@ __all__ = [
 
 _HOME = {
     "Callback": "callbacks",
-    "DockerCallback": "callbacks",
+    "DockerCallback": "container",
     "Engine": "engines",
     "EntryPoint": "entry",
     "FuncCallback": "callbacks",

@@ -1,10 +1,12 @@
 """DockerCallback, over real containers (Podman's, behind Docker's API)."""
 
+import functools
 import gc
 import os
 import signal
 import sys
 
+import docker
 import pytest
 
 from brokers.podman_server import IMAGE, PodmanServer
@@ -106,6 +108,40 @@ def test_a_container_that_fails_is_a_failure_and_is_removed(podman):
     event = run(Shell(IMAGE), "echo why >&2; exit 7")
     assert event.cause == "exit 7"
     assert "why" in event.error
+
+
+def test_one_that_is_silent_for_longer_than_the_sdk_waits_for_an_answer_is_a_success(
+    podman, monkeypatch, capsys
+):
+    monkeypatch.setattr(docker, "from_env", functools.partial(docker.from_env, timeout=15))
+    assert run(Shell(IMAGE), "sleep 17; echo late").error is None
+    assert capsys.readouterr().out == "late\n"
+
+
+def test_one_that_closes_its_outputs_is_waited_for(podman):
+    assert run(Shell(IMAGE), "exec >&- 2>&-; sleep 1; exit 4").cause == "exit 4"
+
+
+def test_output_of_a_terminal_and_letters_cut_in_two_are_passed_on(podman, capsys):
+    callback = Shell(IMAGE)
+    assert run(callback, "printf '\\303'; sleep 0.3; printf '\\251\\303'").error is None
+    assert capsys.readouterr().out == "é\N{REPLACEMENT CHARACTER}"
+    callback.more = {"tty": True}
+    assert run(callback, "test -t 1 && echo terminal").error is None
+    assert capsys.readouterr().out == "terminal\r\n"
+
+
+def test_one_stream_can_be_left_out(podman, capsys):
+    callback = Shell(IMAGE)
+    callback.more = {"stderr": False}
+    assert "aside" in run(callback, "echo out; echo aside >&2; exit 1").error
+    assert capsys.readouterr().out == "out\n"
+
+
+def test_two_networks_at_once_are_a_failure(podman):
+    callback = Shell(IMAGE)
+    callback.more = {"network": "some"}
+    assert "not both" in run(callback, "true").error
 
 
 def test_even_one_that_would_remove_itself(podman):

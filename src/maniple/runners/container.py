@@ -29,7 +29,7 @@ from maniple.runners.container_outcome import (
     refused,
 )
 from maniple.runners.container_recipe import NotTextError, Recipe
-from maniple.runners.container_stream import Attached, Frames
+from maniple.runners.container_stream import Attached, Frames, to_file
 from maniple.runners.process import (
     GRACE_SECONDS,
     LOOK_SECONDS,
@@ -44,6 +44,7 @@ from maniple.task import Task
 _ENDED: Final = frozenset({"exited", "stopped", "dead", "removing"})
 _FIRST_NAP: Final = 0.003
 _LONGEST_NAP: Final = 0.1
+_QUIET_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 0.3
 _ATTACH: Final = {"stdout": 1, "stderr": 1, "stream": 1}
 
@@ -285,7 +286,7 @@ class ContainerRunner:
             self._make(api, config, name)
             try:
                 connection = asked(api.attach_socket, name, params=_ATTACH)
-                attached = Attached(connection, Frames(*self._files))
+                attached = Attached(connection, Frames(*map(to_file, self._files)).feed)
                 asked(api.start, name)
             except APIError as error:
                 return refused(start, words[0], error)
@@ -338,6 +339,7 @@ class ContainerRunner:
         poll.register(context.cancel, select.POLLIN)
         poll.register(attached, select.POLLIN)
         nap = _FIRST_NAP
+        look = time.monotonic() + _QUIET_SECONDS
         while not context.cancel.requested:
             # a signal just before the wait does not end it, and its handler runs after it only
             left = LOOK_SECONDS if not attached.ended else nap
@@ -348,15 +350,18 @@ class ContainerRunner:
                 return None
             if not attached.ended and any(fd == attached.fileno() for fd, _ in ready):
                 if attached.take():
+                    look = time.monotonic() + _QUIET_SECONDS
                     if limit is not None and time.monotonic() >= limit:
                         return None
                     continue
                 poll.unregister(attached)
-            if attached.ended:
+            if attached.ended or time.monotonic() >= look:
+                look = time.monotonic() + _QUIET_SECONDS
                 state = _state(api, name)
                 if state.get("Status") in _ENDED:
                     return state
-                # it has closed its outputs, and goes on
+                # it has closed its outputs and goes on, or is silent; engines have been seen to
+                # forget to tell of an end
                 nap = min(nap * 1.5, _LONGEST_NAP)
             if limit is not None and time.monotonic() >= limit:
                 return None

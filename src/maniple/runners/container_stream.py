@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,16 +19,35 @@ from maniple.errors import StorageError
 CHUNK: Final = 1 << 16
 _HEAD: Final = 8
 _STDOUT: Final = (0, 1)
+Sink = Callable[[memoryview], None]
+
+
+def to_file(fd: int) -> Sink:
+    """Make a sink of a descriptor; one whose reader has left swallows what comes.
+
+    The sink raises `StorageError` when it cannot write.
+    """
+
+    def write(piece: memoryview) -> None:
+        try:
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, fd)
+            os.close(null)
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            why = "the disk is full" if full else error.strerror
+            raise StorageError(f"cannot keep the output of a container: {why}") from None
+
+    return write
 
 
 class Frames:
-    """Takes frames apart, however they were cut, and writes each to its stream's descriptor.
+    """Takes frames apart, however they were cut, and gives each to its stream's sink."""
 
-    Args:
-        out, err: descriptors. One whose reader has left swallows what comes.
-    """
-
-    def __init__(self, out: int, err: int) -> None:
+    def __init__(self, out: Sink, err: Sink) -> None:
         self._out = out
         self._err = err
         self._head = bytearray()
@@ -35,16 +55,12 @@ class Frames:
         self._target = out
 
     def feed(self, data: bytes) -> None:
-        """Take what came next.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
+        """Take what came next."""
         view = memoryview(data)
         while view:
             if self._left:
                 piece = view[: self._left]
-                self._write(piece)
+                self._target(piece)
                 self._left -= len(piece)
                 view = view[len(piece) :]
                 continue
@@ -56,31 +72,19 @@ class Frames:
                 self._left = int.from_bytes(self._head[4:], "big")
                 self._head.clear()
 
-    def _write(self, piece: memoryview) -> None:
-        try:
-            while piece:
-                piece = piece[os.write(self._target, piece) :]
-        except BrokenPipeError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._target)
-            os.close(null)
-        except OSError as error:
-            full = error.errno == errno.ENOSPC
-            why = "the disk is full" if full else error.strerror
-            raise StorageError(f"cannot keep the output of a container: {why}") from None
-
 
 class Attached:
     """The connection that a container's output comes over.
 
     Args:
         connection: what the SDK's `attach_socket` gave.
-        frames: where the output goes.
+        feed: takes the output as it comes: that of `Frames`, or for a container with a terminal,
+            which has no frames, any other.
     """
 
-    def __init__(self, connection: Any, frames: Frames) -> None:
+    def __init__(self, connection: Any, feed: Callable[[bytes], None]) -> None:
         self._connection = connection
-        self._frames = frames
+        self._feed = feed
         # TLS may hold decrypted bytes that no poll shows
         self._pending = getattr(connection, "pending", None)
         self._receive = getattr(connection, "recv", None) or connection.read
@@ -99,7 +103,7 @@ class Attached:
                 # cut: what that means, the container's state tells
                 data = b""
             if data:
-                self._frames.feed(data)
+                self._feed(data)
             else:
                 self.ended = True
             if self._pending is None or not self._pending():
