@@ -17,6 +17,8 @@ from brokers.rabbitmq_server import CONSUMER_TIMEOUT_SECONDS, RabbitmqServer
 from brokers.server import free_port, running
 from maniple.errors import NotSupportedError, QueueError, StorageError, UsageError
 from maniple.queue import MAX_LAPSES, Failure, State
+from maniple.queues.rabbitmq_hold import Hold
+from maniple.queues.rabbitmq_message import Taken
 from maniple.queues.rabbitmq_names import Names, round_up
 from maniple.task import Task
 from maniple.urls import open_queue
@@ -349,28 +351,36 @@ def test_one_who_is_stopped_loses_its_tasks_and_hears_of_it(server, name, queue)
     until(lambda: queue.stats().drained)
 
 
-def test_a_task_is_held_much_longer_than_the_server_allows(server, name):
+def test_a_task_is_held_much_longer_than_the_server_allows(server, name, caplog):
     short = {"rotate": 2, "heartbeat": 5}
     names = {"kept": f"{name}a", "dropped": f"{name}b"}
     with (
         closing(open_queue(server.url(names["kept"], **short))) as kept,
         closing(open_queue(server.url(names["kept"]))) as other,
-        closing(open_queue(server.url(names["dropped"], rotate=1000))) as dropped,
+        closing(open_queue(server.url(names["dropped"]))) as dropped,
     ):
         kept.put(range(200))
         dropped.put(["a"])
         ours, old = Patient(kept).lease(200, 60.0), Patient(dropped).lease(1, 60.0)
         assert (len(ours), len(old)) == (200, 1)
         end = time.monotonic() + 3 * CONSUMER_TIMEOUT_SECONDS
-        lost = []
+        lost, again = [], []
         while time.monotonic() < end:
             time.sleep(0.5)
             assert kept.extend(ours, 60.0) == []
             assert other.lease(1, 60.0) == []
             assert not other.stats().drained
             lost = lost or dropped.extend(old, 60.0)
-        # without copies the server takes the task away: that is what they are for
+            if lost:
+                again = again or dropped.lease(1, 60.0)
+                assert dropped.extend(again, 60.0) == []
+        # without copies the server takes the task away, but it is given a chance only once
         assert lost == old
+        (told,) = caplog.messages
+        assert "for 10 s (its consumer_timeout)" in told
+        assert "?rotate=3 " in told
+        assert [lease.task.param for lease in again] == ["a"]
+        assert dropped.ack(again) == []
         assert kept.ack(ours[:150]) == []
         kept.nack(ours[150:], attempted=False)
         found = []
@@ -381,6 +391,16 @@ def test_a_task_is_held_much_longer_than_the_server_allows(server, name):
             assert other.ack(leases) == []
         assert sorted(found) == list(range(150, 200))
         until(lambda: other.stats().drained)
+
+
+def test_who_gets_a_task_that_others_have_lost_relies_on_the_server_for_a_shorter_time():
+    def rotate(lapses):
+        hold = Hold(1, Taken(Task.of("a"), lapses), 1, 60.0, 120.0)
+        assert not hold.old(hold.since + hold.rotate - 0.001)
+        assert hold.old(hold.since + hold.rotate)
+        return hold.rotate
+
+    assert [rotate(lapses) for lapses in (0, 1, 2, MAX_LAPSES)] == [120.0, 60.0, 30.0, 1.0]
 
 
 def test_a_copy_comes_back_when_its_holder_dies(server, name, queue):

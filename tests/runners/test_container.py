@@ -403,7 +403,8 @@ def test_when_the_engine_is_gone_the_work_ends_and_what_is_left_is_removed_later
     runner = ContainerRunner(lambda p, number, slot: ["sleep", "300"], Box(IMAGE))
 
     def stop():
-        until(podman.containers)
+        # killed earlier, Podman itself forgets what its runtime has begun
+        until(lambda: [each for each in podman.containers() if each["State"] == "running"])
         podman.stop(hard=True)
 
     thread = threading.Thread(target=stop)

@@ -22,6 +22,7 @@ BACKLOG: Final = 1024
 MISSED_HEARTBEATS: Final = 3
 LEAVE_SECONDS: Final = 0.7
 GRACE_SECONDS: Final = 3.0
+_LEAVING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -134,7 +135,7 @@ def run_hub(
     async def serve() -> None:
         server = Server(config)
         leaving = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _LEAVING:
             asyncio.get_running_loop().add_signal_handler(number, leaving.set)
         jobs = [
             asyncio.create_task(exchange.keep_time()),
@@ -147,6 +148,9 @@ def run_hub(
         finally:
             for job in jobs:
                 job.cancel()
+            for number in _LEAVING:
+                # we have heard it; said again while the loop is taken apart it would be a mishap
+                signal.signal(number, signal.SIG_IGN)
 
     asyncio.run(serve())
 

@@ -23,7 +23,7 @@ from maniple.queue import (
 from maniple.queues import rabbitmq_admin as admin
 from maniple.queues.rabbitmq_channel import GoneError, RefusedError
 from maniple.queues.rabbitmq_desk import Desk
-from maniple.queues.rabbitmq_hold import UnsureError
+from maniple.queues.rabbitmq_hold import LEAST_ROTATE_SECONDS, UnsureError, patience_told
 from maniple.queues.rabbitmq_link import Loop, connect, explained, tls_context
 from maniple.queues.rabbitmq_making import make_all
 from maniple.queues.rabbitmq_names import Names
@@ -31,7 +31,8 @@ from maniple.task import Task
 
 DEFAULT_NAME: Final = "maniple"
 OPENING_SECONDS: Final = 5.0
-ROTATE_SECONDS: Final = 600.0
+ROTATE_SECONDS: Final = 120.0
+ROTATE_PART: Final = 3
 ALARM_SECONDS: Final = 600.0
 HEARTBEAT_SECONDS: Final = 10.0
 WINDOW_TASKS: Final = 2000
@@ -50,8 +51,9 @@ class RabbitmqQueue:
     or guest. Several hosts of one cluster are separated by commas.
 
     Options of the URL:
-        rotate: seconds for which a message is held before a copy takes its place (600). It must
+        rotate: seconds for which a message is held before a copy takes its place (120). It must
             be less than half of the server's `consumer_timeout`, which is 30 minutes by default.
+            A server that turns out to be less patient than that is believed.
         heartbeat: seconds (10); a minion that stops without a word (a paused process, a cut
             cable) loses its tasks after two to three of them.
         decode: `json` reads messages of other programs as JSON; otherwise their text is the param.
@@ -185,10 +187,28 @@ class RabbitmqQueue:
     def _drop(self) -> None:
         desk, self._desk = self._desk, None
         if desk is not None:
+            self._learn(desk.error)
             if desk.wire.stuck:
                 # what only acknowledges may go on, and relieves the server
                 self._no_receipts_until = time.monotonic() + ALARM_SECONDS
             self._loop.call(desk.close())
+
+    def _learn(self, error: Exception | None) -> None:
+        """Hold messages for a shorter time from now on where the server has lost its patience."""
+        patience = patience_told(error)
+        if patience is None or patience / ROTATE_PART >= self._rotate:
+            return
+        self._rotate = max(LEAST_ROTATE_SECONDS, patience / ROTATE_PART)
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "%s takes tasks away that were held for %g s (its consumer_timeout), so some may run "
+            "twice; from now on each is held anew every %g s: ?rotate=%d in the URL prevents it",
+            self._address.shown,
+            patience,
+            self._rotate,
+            max(1, self._rotate),
+        )
 
     def _explain(self, error: RefusedError) -> Exception:
         if error.code == _NOT_FOUND and "no queue" in str(error):

@@ -161,7 +161,7 @@ class Desk:
         while self._intake and len(leases) < limit:
             delivery = self._intake.pop()
             taken = read(delivery, self.names.hold_prefix, json_text=self._json_text)
-            hold = Hold(next(self._serials), taken, delivery.tag, now + ttl)
+            hold = Hold(next(self._serials), taken, delivery.tag, now + ttl, self._rotate)
             failure = taken.failure
             if failure is not None:
                 failure = replace(failure, at=time.time())
@@ -335,10 +335,9 @@ class Desk:
         if any(hold.deadline <= now for hold in holds) or self._intake.spare(now):
             async with self._turn:
                 await self._give_back(now)
-        if any(now - hold.since >= self._rotate for hold in holds):
+        if any(hold.old(now) for hold in holds):
             async with self._turn:
-                old = [hold for hold in holds if now - hold.since >= self._rotate]
-                await self._replace(old)
+                await self._replace([hold for hold in holds if hold.old(now)])
         if self.busy and not holds and now - self._idle_since > LINGER_SECONDS:
             async with self._turn:
                 if not holds and now - self._idle_since > LINGER_SECONDS:
