@@ -203,7 +203,7 @@ class RabbitmqQueue:
 
         logging.getLogger(__name__).warning(
             "%s takes tasks away that were held for %g s (its consumer_timeout), so some may run "
-            "twice; from now on each is held anew every %g s: ?rotate=%d in the URL prevents it",
+            "twice; from now on each is held anew every %.2g s: ?rotate=%d in the URL prevents it",
             self._address.shown,
             patience,
             self._rotate,
