@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import signal
 
 import pytest
@@ -20,3 +21,9 @@ def _hears_hangups():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+def pytest_xdist_auto_num_workers():
+    """Two processes for each processor, for much of the time tests wait for servers and clocks."""
+    processors = len(os.sched_getaffinity(0))
+    return max(processors, min(2 * processors, 8))
