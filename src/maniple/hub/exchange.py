@@ -116,10 +116,18 @@ class Exchange:
             if digest in self._here:
                 continue
             if digest in self.blobs:
-                self._here.add(digest)
+                self._arrived(digest)
             else:
                 missing.append(digest)
         return missing
+
+    def _arrived(self, digest: str) -> None:
+        """Let the tasks run that wait for a part, whoever has put it into the folder.
+
+        Hubs of one user share that; and while we write a large part, it is there before we know.
+        """
+        self._here.add(digest)
+        self.carry_out(self.rules.part_arrived(digest))
 
     async def put_part(self, data: bytes) -> str:
         """Keep a part of an algorithm, and let the tasks run that waited for it.
@@ -131,14 +139,15 @@ class Exchange:
             digest = self.blobs.put(data)
         else:
             digest = await asyncio.to_thread(self.blobs.put, data)
-        if digest not in self._here:
-            self._here.add(digest)
-            self.carry_out(self.rules.part_arrived(digest))
+        self._arrived(digest)
         return digest
 
     def refuse_part(self, number: int, digest: str) -> None:
-        """Note that a driver cannot bring a part."""
-        self.carry_out(self.rules.part_refused(number, digest))
+        """Note that a driver cannot bring a part; it may be here all the same by now."""
+        if digest in self.blobs:
+            self._arrived(digest)
+        else:
+            self.carry_out(self.rules.part_refused(number, digest))
 
     def miss_part(self, number: int, digest: str) -> bool:
         """Note which part a worker lacks; tell whether it is here."""
