@@ -24,6 +24,6 @@ def _hears_hangups():
 
 
 def pytest_xdist_auto_num_workers():
-    """Two processes for each processor, for much of the time tests wait for servers and clocks."""
+    """Half as many processes more than processors: tests wait much, for servers and clocks."""
     processors = len(os.sched_getaffinity(0))
-    return max(processors, min(2 * processors, 8))
+    return max(processors, min(processors + (processors + 1) // 2, 8))
