@@ -376,8 +376,8 @@ def test_a_task_is_held_much_longer_than_the_server_allows(server, name, caplog)
                 assert dropped.extend(again, 60.0) == []
         # without copies the server takes the task away, but it is given a chance only once
         assert lost == old
-        (told,) = caplog.messages
-        assert "for 10 s (its consumer_timeout)" in told
+        (told,) = [message for message in caplog.messages if "consumer_timeout" in message]
+        assert "for 10 s (" in told
         assert "?rotate=3 " in told
         assert [lease.task.param for lease in again] == ["a"]
         assert dropped.ack(again) == []
