@@ -20,7 +20,7 @@ class Container:
 
 
 def test_the_end_that_an_engine_forgets_to_tell_is_found_by_looking(monkeypatch, capsys):
-    monkeypatch.setattr(subject, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(subject, "QUIET_SECONDS", 0.01)
     container = Container()
     container.theirs.sendall(b"\x01\0\0\0\0\0\0\x04word\x02\0\0\0\0\0\0\x05error")
     output = subject._Output(container, {"stdout": 1, "stderr": 0}, terminal=False)

@@ -19,9 +19,11 @@ from brokers.server import free_port, listens, program, running
 from maniple import owner
 from maniple.errors import MissingExtraError, StorageError, UsageError
 from maniple.runner import Cancel, Context
+from maniple.runners import container as subject
 from maniple.runners.container import ContainerRunner, prepare
 from maniple.runners.container_box import Box, Mount, parse_environment, parse_memory, parse_mount
 from maniple.runners.container_leftovers import OWNER, RUN
+from maniple.runners.container_stream import Attached
 from maniple.runners.process import KEPT_OUTPUT, LONGEST_VARIABLE
 from maniple.task import Task
 from support import until
@@ -418,6 +420,19 @@ def test_when_the_engine_is_gone_the_work_ends_and_what_is_left_is_removed_later
     assert podman.containers()
     runner.close()
     assert not podman.containers()
+
+
+def test_the_end_that_an_engine_forgets_to_tell_is_found_by_looking(monkeypatch, shell):
+    silent, other = socket.socketpair()
+
+    class Deaf(Attached):
+        def fileno(self):
+            return silent.fileno()
+
+    monkeypatch.setattr(subject, "Attached", Deaf)
+    monkeypatch.setattr(subject, "QUIET_SECONDS", 0.2)
+    with silent, other:
+        assert shell("exit 3").cause == "exit 3"
 
 
 def test_containers_of_dead_owners_are_removed_and_of_others_not(podman):

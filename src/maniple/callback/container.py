@@ -15,15 +15,19 @@ from maniple.callback.below import GRACE_SECONDS
 from maniple.callback.callbacks import Callback
 from maniple.callback.engines import Engine
 from maniple.errors import UsageError
+from maniple.runners.container_stream import (
+    ENDED,
+    FIRST_NAP,
+    LAST_WORDS_SECONDS,
+    LONGEST_NAP,
+    QUIET_SECONDS,
+    Attached,
+    Frames,
+)
 
 _CALL: Final = "maniple.call"
 _SOCKET: Final = "/var/run/docker.sock"
 _OURS: Final = ("detach", "remove", "auto_remove", "stream")
-_ENDED: Final = frozenset({"exited", "stopped", "dead", "removing"})
-_LOOK_SECONDS: Final = 5.0
-_FIRST_NAP: Final = 0.003
-_LONGEST_NAP: Final = 0.1
-_LAST_WORDS_SECONDS: Final = 0.3
 _KEPT_BYTES: Final = 1 << 16
 
 
@@ -153,8 +157,6 @@ class _Output:
     """
 
     def __init__(self, container: Any, shown: dict[str, int], *, terminal: bool) -> None:
-        from maniple.runners.container_stream import Attached, Frames
-
         self.aside = bytearray()
         self._container = container
         self._shown = shown
@@ -174,9 +176,9 @@ class _Output:
         until = None if seconds is None else time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._attached, select.POLLIN)
-        nap = _FIRST_NAP
+        nap = FIRST_NAP
         while until is None or time.monotonic() < until:
-            left = nap if self._attached.ended else _LOOK_SECONDS
+            left = nap if self._attached.ended else QUIET_SECONDS
             if until is not None:
                 left = max(0.0, min(left, until - time.monotonic()))
             if poll.poll(left * 1000):
@@ -185,13 +187,13 @@ class _Output:
                 continue
             # silence: it has closed its outputs, thinks, or nobody told us of its end
             self._container.reload()
-            if self._container.status in _ENDED:
-                self._attached.drain(_LAST_WORDS_SECONDS)
+            if self._container.status in ENDED:
+                self._attached.drain(LAST_WORDS_SECONDS)
                 for name in self._decoders:
                     self._write(name, b"", final=True)
                 return
             if self._attached.ended:
-                nap = min(nap * 1.5, _LONGEST_NAP)
+                nap = min(nap * 1.5, LONGEST_NAP)
 
     def close(self) -> None:
         """Let go of the connection."""

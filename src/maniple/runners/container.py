@@ -29,7 +29,16 @@ from maniple.runners.container_outcome import (
     refused,
 )
 from maniple.runners.container_recipe import NotTextError, Recipe
-from maniple.runners.container_stream import Attached, Frames, to_file
+from maniple.runners.container_stream import (
+    ENDED,
+    FIRST_NAP,
+    LAST_WORDS_SECONDS,
+    LONGEST_NAP,
+    QUIET_SECONDS,
+    Attached,
+    Frames,
+    to_file,
+)
 from maniple.runners.process import (
     GRACE_SECONDS,
     LOOK_SECONDS,
@@ -41,11 +50,6 @@ from maniple.runners.process import (
 from maniple.scratch import unnamed_file
 from maniple.task import Task
 
-_ENDED: Final = frozenset({"exited", "stopped", "dead", "removing"})
-_FIRST_NAP: Final = 0.003
-_LONGEST_NAP: Final = 0.1
-_QUIET_SECONDS: Final = 5.0
-_LAST_WORDS_SECONDS: Final = 0.3
 _ATTACH: Final = {"stdout": 1, "stderr": 1, "stream": 1}
 
 
@@ -296,7 +300,7 @@ class ContainerRunner:
             if state is None:
                 self._end(api, name, attached)
                 return ended_early(start, context)
-            attached.drain(_LAST_WORDS_SECONDS)
+            attached.drain(LAST_WORDS_SECONDS)
             return outcome_of(start, state)
         finally:
             if attached is not None:
@@ -338,8 +342,8 @@ class ContainerRunner:
         poll = select.poll()
         poll.register(context.cancel, select.POLLIN)
         poll.register(attached, select.POLLIN)
-        nap = _FIRST_NAP
-        look = time.monotonic() + _QUIET_SECONDS
+        nap = FIRST_NAP
+        look = time.monotonic() + QUIET_SECONDS
         while not context.cancel.requested:
             # a signal just before the wait does not end it, and its handler runs after it only
             left = LOOK_SECONDS if not attached.ended else nap
@@ -350,19 +354,18 @@ class ContainerRunner:
                 return None
             if not attached.ended and any(fd == attached.fileno() for fd, _ in ready):
                 if attached.take():
-                    look = time.monotonic() + _QUIET_SECONDS
+                    look = time.monotonic() + QUIET_SECONDS
                     if limit is not None and time.monotonic() >= limit:
                         return None
                     continue
                 poll.unregister(attached)
             if attached.ended or time.monotonic() >= look:
-                look = time.monotonic() + _QUIET_SECONDS
+                look = time.monotonic() + QUIET_SECONDS
                 state = _state(api, name)
-                if state.get("Status") in _ENDED:
+                if state.get("Status") in ENDED:
                     return state
-                # it has closed its outputs and goes on, or is silent; engines have been seen to
-                # forget to tell of an end
-                nap = min(nap * 1.5, _LONGEST_NAP)
+                # it has closed its outputs and goes on, or is silent
+                nap = min(nap * 1.5, LONGEST_NAP)
             if limit is not None and time.monotonic() >= limit:
                 return None
         return None

@@ -17,6 +17,14 @@ from typing import Any, Final
 from maniple.errors import StorageError
 
 CHUNK: Final = 1 << 16
+# how the end of a container is found: what states are one, how long silence goes without a look at
+# the state (engines have been seen to forget to tell), how long a look waits for the next once the
+# output has ended, and how long what was written last may take
+ENDED: Final = frozenset({"exited", "stopped", "dead", "removing"})
+QUIET_SECONDS: Final = 5.0
+FIRST_NAP: Final = 0.003
+LONGEST_NAP: Final = 0.1
+LAST_WORDS_SECONDS: Final = 0.3
 _HEAD: Final = 8
 _STDOUT: Final = (0, 1)
 Sink = Callable[[memoryview], None]
