@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = [
     {
         "maniple.errors",
+        "maniple.interrupts",
         "maniple.proctree",
         "maniple.owner",
         "maniple.task",

@@ -170,14 +170,9 @@ def test_a_driver_that_talks_nonsense_is_told_so_and_let_go(hub, call, frame):
     with hub.driver("calm") as calm, hub.worker("w-calm") as worker:
         driver = hub.driver("nonsense")
         driver.raw(frame)
-        if frame == encode(Blob("../x", None)):
-            # it is of no consequence
-            driver.say(Submit("t", call))
-            driver.close()
-        else:
-            assert driver.hear(Refused).reason.startswith("not understood: ")
-            with pytest.raises(ConnectionClosed):
-                driver.hear(object)
+        assert driver.hear(Refused).reason.startswith("not understood: ")
+        with pytest.raises(ConnectionClosed):
+            driver.hear(object)
         # what the other one has submitted may still be there
         calm.say(Submit("calm's own", call))
         while worker.answer().task != "calm's own":
@@ -186,10 +181,14 @@ def test_a_driver_that_talks_nonsense_is_told_so_and_let_go(hub, call, frame):
 
 
 @pytest.mark.parametrize("path", [DRIVER_PATH, WORKER_PATH])
-def test_the_first_message_must_be_a_hello(hub, path):
+@pytest.mark.parametrize("bring", [False, True], ids=["", "blob"])
+def test_the_first_message_must_be_a_hello(hub, path, bring):
+    data = os.urandom(8)
+    first = Got(["x"]) if path == DRIVER_PATH else Ask(1)
     with hub.socket(path, subprotocols=[SUBPROTOCOL]) as socket:
-        socket.send(encode(Got(["x"]) if path == DRIVER_PATH else Ask(1)))
+        socket.send(encode(Blob(digest_of(data), data) if bring else first))
         assert b"must be a hello" in socket.recv(PATIENCE)
+    assert not (hub.folder / "cache/blobs" / digest_of(data)).exists()
 
 
 def test_a_second_connection_of_a_driver_takes_the_place_of_the_first(hub):

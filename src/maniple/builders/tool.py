@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from maniple import proctree
 from maniple.builders.contract import CompilerError
 from maniple.errors import AlgorithmError
+from maniple.interrupts import HeldBack
 
 EPOCH: Final = "315532800"
 """1980-01-01, the first day that a zip can hold: `SOURCE_DATE_EPOCH` of every build."""
@@ -77,15 +79,10 @@ class Toolbox:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Run a compiler to its end (see the contract)."""
-        process = self._start(words, folder, environment, subprocess.STDOUT)
-        status: int | None = None
-        try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            while output := os.read(process.stdout.fileno(), _CHUNK):
-                self._show(output)
-            status = process.wait()
-        finally:
-            _end(process, ended=status is not None)
+        with self._running(words, folder, environment, subprocess.STDOUT) as (process, output):
+            while piece := os.read(output, _CHUNK):
+                self._show(piece)
+        status = process.returncode
         if status:
             raise CompilerError(
                 f"{_name(words)} ended with {_status(status)}; what it said is above"
@@ -99,14 +96,35 @@ class Toolbox:
         environment: Mapping[str, str] | None = None,
     ) -> str | None:
         """Return what a program prints on standard output; None when it failed."""
-        process = self._start(words, folder, environment, subprocess.DEVNULL)
-        ended = False
-        try:
-            output, _ = process.communicate()
-            ended = True
-        finally:
-            _end(process, ended=ended)
-        return output.decode("utf-8", "replace") if process.returncode == 0 else None
+        pieces = []
+        with self._running(words, folder, environment, subprocess.DEVNULL) as (process, output):
+            while piece := os.read(output, _CHUNK):
+                pieces.append(piece)
+        return b"".join(pieces).decode("utf-8", "replace") if process.returncode == 0 else None
+
+    @contextmanager
+    def _running(
+        self,
+        words: Sequence[str],
+        folder: str,
+        environment: Mapping[str, str] | None,
+        stderr: int,
+    ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """Run a program for this block, which reads its output; leave nothing running after it."""
+        with HeldBack() as signals:
+            process = self._start(words, folder, environment, stderr)
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            try:
+                with signals.heard():
+                    yield process, process.stdout.fileno()
+                    # wait, and leave it to be waited for: there is no pid to be lost
+                    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                process.wait()
+            finally:
+                if process.returncode is None:
+                    status = proctree.end_tree(process.pid, grace=_GRACE_SECONDS)
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                process.stdout.close()
 
     def _start(
         self,
@@ -116,7 +134,7 @@ class Toolbox:
         stderr: int,
     ) -> subprocess.Popen[bytes]:
         try:
-            return _Process(
+            return subprocess.Popen(
                 words,
                 cwd=folder,
                 env={**self.environment, **(environment or {})},
@@ -127,27 +145,6 @@ class Toolbox:
             )
         except OSError as error:
             raise AlgorithmError(f"cannot start {words[0]}: {error.strerror or error}") from None
-
-
-class _Process(subprocess.Popen[bytes]):
-    """A program that runs on for nobody when Ctrl-C comes while it is started."""
-
-    def __init__(self, words: Sequence[str], **options: Any) -> None:
-        try:
-            super().__init__(words, **options)
-        except KeyboardInterrupt:
-            if getattr(self, "pid", None):
-                _end(self, ended=False)
-            raise
-
-
-def _end(process: subprocess.Popen[bytes], *, ended: bool) -> None:
-    """Leave nothing running, however we got here."""
-    if not ended:
-        status = proctree.end_tree(process.pid, grace=_GRACE_SECONDS)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def _name(words: Sequence[str]) -> str:

@@ -143,7 +143,11 @@ class Exchange:
         return digest
 
     def refuse_part(self, number: int, digest: str) -> None:
-        """Note that a driver cannot bring a part; it may be here all the same by now."""
+        """Note that a driver cannot bring a part; it may be here all the same by now.
+
+        Raises:
+            ValueError: that is no digest.
+        """
         if digest in self.blobs:
             self._arrived(digest)
         else:

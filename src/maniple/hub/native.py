@@ -122,10 +122,11 @@ class DriverPeer(_Peer):
         elif isinstance(message, Cancel):
             exchange.carry_out(rules.cancelled(self._joined(), message.task))
         elif isinstance(message, Blob):
+            number = self._joined()
             if message.data is not None and digest_of(message.data) == message.digest:
                 await exchange.put_part(message.data)
             else:
-                exchange.refuse_part(self._joined(), message.digest)
+                exchange.refuse_part(number, message.digest)
         elif isinstance(message, DriverHello):
             if self.number is not None:
                 raise ProtocolError("a second hello")
