@@ -27,7 +27,7 @@ servers:  ## Install the servers that the tests talk to, as far as that is permi
 	@./scripts/install-servers $(SERVERS)
 
 test: $(READY) servers  ## Run the tests
-	@$(BIN)/python -m pytest -n auto --dist loadgroup tests
+	@./scripts/test $(BIN)/python
 
 check: $(READY)  ## Format, lint and strict types
 	@$(BIN)/ruff format --check .
