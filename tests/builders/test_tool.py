@@ -103,39 +103,38 @@ def test_an_interrupted_build_leaves_no_compiler_behind(tmp_path):
     until(lambda: not any(map(is_alive, started)))
 
 
-def test_ctrl_c_ends_a_compiler_that_has_only_just_been_started(tmp_path, monkeypatch):
-    pid = tmp_path / "pid"
-    silent = script(tmp_path, "silent", f"echo $$ >{pid}.new; mv {pid}.new {pid}; sleep 1000")
-    read = os.read
+# in a process of its own, which hears Ctrl-C even where the tests were started deaf to it
+HEARS = """\
+import os, signal, sys, time
+from maniple.builders.tool import Toolbox
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+# Ctrl-C before the compiler's first reader has heard that it could be started at all
+AT_ONCE = """\
+read = os.read
+def interrupted(*words):
+    os.read = read
+    while not os.path.exists(sys.argv[3]):
+        time.sleep(0.01)
+    signal.raise_signal(signal.SIGINT)
+    return read(*words)
+os.read = interrupted
+"""
 
-    def interrupted(*words):
-        # how it is heard whether the program could be started at all
-        monkeypatch.setattr(os, "read", read)
-        until(pid.exists)
-        signal.raise_signal(signal.SIGINT)
-        return read(*words)
 
-    monkeypatch.setattr(os, "read", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Toolbox().run([silent], folder=str(tmp_path))
-    until(lambda: not is_alive(int(pid.read_text())))
-
-
-def test_ctrl_c_ends_a_compiler_that_says_nothing(tmp_path):
+@pytest.mark.parametrize("when", ["", AT_ONCE], ids=["later", "at once"])
+def test_ctrl_c_ends_a_compiler_that_says_nothing(tmp_path, when):
     ready = tmp_path / "ready"
     silent = script(tmp_path, "silent", f"echo $$ >{ready}.new; mv {ready}.new {ready}; sleep 1000")
-    # in a process of its own, which hears Ctrl-C even where the tests were started deaf to it
-    program = (
-        "import signal, sys\n"
-        "from maniple.builders.tool import Toolbox\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "Toolbox().run([sys.argv[1]], folder=sys.argv[2])\n"
-    )
+    program = f"{HEARS}{when}Toolbox().run([sys.argv[1]], folder=sys.argv[2])\n"
     build = subprocess.Popen(
-        [sys.executable, "-c", program, silent, str(tmp_path)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, silent, str(tmp_path), str(ready)],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     until(ready.exists)
-    build.send_signal(signal.SIGINT)
+    if not when:
+        build.send_signal(signal.SIGINT)
     _, said = build.communicate(timeout=PATIENCE)
     assert said.rstrip().endswith("KeyboardInterrupt")
     pid = int(ready.read_text())
