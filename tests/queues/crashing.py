@@ -1,6 +1,7 @@
 """A disk under the tests' control: it fails, or stops the process, at any chosen step."""
 
 import os
+import threading
 
 
 class Crash(BaseException):
@@ -8,7 +9,7 @@ class Crash(BaseException):
 
 
 class Disk:
-    """Counts what changes files, through the calls of the operating system.
+    """Counts what changes files, through the calls that this thread makes of the system.
 
     Attributes:
         steps: changes so far.
@@ -21,6 +22,7 @@ class Disk:
         self._at = None
         self._action = None
         self._dead = False
+        self._thread = threading.get_ident()
         for name in self.CALLS:
             monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
 
@@ -48,6 +50,9 @@ class Disk:
 
     def _watched(self, name, call):
         def watched(*args, **kwargs):
+            if threading.get_ident() != self._thread:
+                # of other tests, which are not over yet
+                return call(*args, **kwargs)
             if self._dead:
                 raise Crash
             if self._at is None or (name == "open" and not args[1] & os.O_CREAT):
