@@ -20,9 +20,10 @@ from maniple import owner
 from maniple.errors import MissingExtraError, StorageError, UsageError
 from maniple.runner import Cancel, Context
 from maniple.runners import container as subject
-from maniple.runners.container import ContainerRunner, prepare
+from maniple.runners.container import ContainerRunner
 from maniple.runners.container_box import Box, Mount, parse_environment, parse_memory, parse_mount
 from maniple.runners.container_leftovers import OWNER, RUN
+from maniple.runners.container_ready import prepare
 from maniple.runners.container_stream import Attached
 from maniple.runners.process import KEPT_OUTPUT, LONGEST_VARIABLE
 from maniple.task import Task

@@ -216,7 +216,7 @@ class Campaign:
     def _check_places(self) -> None:
         plan = self._plan
         if plan.box is not None:
-            from maniple.runners.container import prepare
+            from maniple.runners.container_ready import prepare
 
             self._ready = prepare(plan.box)
         if plan.results is not None:
