@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -586,6 +587,33 @@ def test_a_listing_goes_on_over_a_connection_that_is_cut(server, name, opened):
             if len(numbers) in {100, 900}:
                 proxy.cut()
         assert numbers == list(range(1, 2001))
+        queue.close()
+
+
+def test_a_connection_that_tells_late_that_it_is_closed_is_replaced_at_once(server, name, opened):
+    with Proxy(server.port) as proxy:
+        queue = opened(server.url(name, port=proxy.port, reconnect=5))
+        queue.put(range(2000))
+        link = queue._link
+        tell, may, told = link.client._closed_cb, asyncio.Event(), threading.Event()
+
+        async def late():
+            await may.wait()
+            await tell()
+            told.set()
+
+        link.client._closed_cb = late
+        numbers = []
+        for record in queue.records():
+            numbers.append(record.task.number)
+            if len(numbers) == 100:
+                proxy.cut()
+                until(lambda: link._client is None or link._client.is_closed)
+        assert numbers == list(range(1, 2001))
+        link._loop.call_soon_threadsafe(may.set)
+        # what is told now is of the old one
+        until(told.is_set)
+        assert queue.stats().waiting == 2000
         queue.close()
 
 

@@ -247,11 +247,17 @@ class Link:
         Raises:
             LostError: it is not back yet.
         """
+        self._look()
         try:
             async with asyncio.timeout(LONGEST_PAUSE_SECONDS):
                 await self._connected.wait()
         except TimeoutError:
             raise LostError(line(self._why)) from None
+
+    def _look(self) -> None:
+        """Notice a connection that has closed itself; it takes a while until that is told."""
+        if self._client is not None and not self._client.is_connected:
+            self._lost(self._client)
 
     # Called in the loop
 
@@ -262,6 +268,7 @@ class Link:
         Raises:
             LostError: there is none.
         """
+        self._look()
         if self._client is None:
             raise LostError(line(self._why))
         return self._client
@@ -282,13 +289,16 @@ class Link:
         """Have messages to a new inbox heard, over every connection; return its prefix."""
         self._last_inbox += 1
         prefix = f"{self._inbox}{self._last_inbox}."
+        client = self.client
         self._heard[prefix + "*"] = hear
         self._losers.append(lost)
-        await self._publishing(
-            self.client.subscribe(
-                prefix + "*", cb=hear, pending_msgs_limit=0, pending_bytes_limit=0
+        try:
+            await self._publishing(
+                client.subscribe(prefix + "*", cb=hear, pending_msgs_limit=0, pending_bytes_limit=0)
             )
-        )
+        except BaseException:
+            self.unlisten(prefix, lost)
+            raise
         return prefix
 
     def unlisten(self, prefix: str, lost: Callable[[], None]) -> None:

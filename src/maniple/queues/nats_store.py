@@ -10,6 +10,7 @@ pieces of params that are too large for a message.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -26,6 +27,7 @@ CONSUMER: Final = "minions"
 PAGE: Final = 500
 SLOW_SECONDS: Final = 60.0
 LISTING_SECONDS: Final = 60
+PAUSE_SECONDS: Final = 0.05
 MOMENT_SECONDS: Final = 1.0
 LOG_DAYS: Final = 7
 STREAM_MISSING: Final = 10059
@@ -315,6 +317,8 @@ class Store:
                 until = time.monotonic() + self._reconnect if until is None else until
                 if time.monotonic() >= until:
                     raise
+                # a server that is there and cannot answer yet is not asked without a pause
+                await asyncio.sleep(PAUSE_SECONDS)
                 with suppress(LostError):
                     await self.link.connected()
             else:
