@@ -6,6 +6,8 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from brokers.server import end_all
+
 # a shell makes what it puts into the background deaf to Ctrl-C, with all that is started there
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +23,21 @@ def _hears_hangups():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+def _group(item):
+    mark = item.get_closest_marker("xdist_group")
+    return mark and (mark.args or tuple(mark.kwargs.values()))[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """End the servers of a group with its last test: idle ones take memory, and processors too."""
+    try:
+        return (yield)
+    finally:
+        if _group(item) and (nextitem is None or _group(nextitem) != _group(item)):
+            end_all()
 
 
 def pytest_xdist_auto_num_workers():

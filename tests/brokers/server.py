@@ -158,6 +158,15 @@ _Kind = TypeVar("_Kind", bound=Server)
 _running: dict[type[Server], Server | MissingError] = {}
 
 
+def end_all() -> None:
+    """End the servers that `running` has started; it starts new ones when they are asked for."""
+    for kind, server in list(_running.items()):
+        if isinstance(server, Server):
+            del _running[kind]
+            server.remove()
+            atexit.unregister(server.remove)
+
+
 def running(kind: type[_Kind]) -> _Kind:
     """Give the server of a kind that this process's tests share, started at the first call.
 
